@@ -1,0 +1,3 @@
+module piimg
+
+go 1.26.0

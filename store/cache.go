@@ -1,0 +1,104 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// Steps remembers finished build steps: what a step's key gave. It is a cache and
+// nothing more. Losing an entry costs a build, so entries are never roots of a
+// collection, and whatever is wrong with one makes it a miss.
+type Steps struct{ bucket Bucket }
+
+// Step is a finished build step.
+type Step struct {
+	Key     Digest   `json:"key"`
+	Inputs  []Input  `json:"inputs"` // what Key was computed from, for people
+	Outputs []File   `json:"outputs"`
+	Facts   []string `json:"facts,omitempty"` // what the step found out, such as "kernel.release=6.12.47"
+}
+
+// Input is one of the things that a step's key depends on.
+type Input struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+const maxStepLen = 16 << 20
+
+func stepKey(key Digest) string { return "cache/steps/" + key.Hex()[:2] + "/" + key.Hex() + ".json" }
+
+// lastKey keeps the latest step of one name of one recipe, only to explain a miss.
+func lastKey(recipe, step string) string {
+	return "cache/last/" + Sum([]byte(recipe+"\x00"+step)).Hex() + ".json"
+}
+
+// Get is the finished step named key whose outputs are all in the store; else the error
+// wraps io/fs.ErrNotExist, whatever the reason, unless ctx has ended.
+func (s Steps) Get(ctx context.Context, key Digest) (Step, error) {
+	step, err := s.read(ctx, stepKey(key))
+	if err == nil && step.Key != key {
+		err = fmt.Errorf("cache entry %s is of step %s", key.Short(), step.Key.Short())
+	}
+	if err == nil {
+		err = s.complete(ctx, step)
+	}
+	if ctx.Err() != nil {
+		return Step{}, ctx.Err()
+	}
+	if err != nil {
+		return Step{}, fmt.Errorf("step %s: %w (%w)", key.Short(), fs.ErrNotExist, err)
+	}
+	return step, nil
+}
+
+func (s Steps) complete(ctx context.Context, step Step) error {
+	for _, f := range step.Outputs {
+		if err := f.check(); err != nil {
+			return err
+		}
+		for _, b := range f.Parts {
+			if have, err := (Blobs{s.bucket}).Has(ctx, b); err != nil {
+				return err
+			} else if !have {
+				return fmt.Errorf("output %s is gone: %w", f.Path, fs.ErrNotExist)
+			}
+		}
+	}
+	return nil
+}
+
+// Put remembers step, under its key and as the latest of its name in recipe.
+func (s Steps) Put(ctx context.Context, recipe, name string, step Step) error {
+	doc, err := json.Marshal(step)
+	if err != nil {
+		return err
+	}
+	for _, key := range []string{stepKey(step.Key), lastKey(recipe, name)} {
+		if err := s.bucket.Put(ctx, key, Bytes(doc)); err != nil {
+			return fmt.Errorf("remember step %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Last is what the step called name of recipe was when it was last finished, and
+// io/fs.ErrNotExist where nothing is known.
+func (s Steps) Last(ctx context.Context, recipe, name string) (Step, error) {
+	return s.read(ctx, lastKey(recipe, name))
+}
+
+func (s Steps) read(ctx context.Context, key string) (Step, error) {
+	doc, err := readObject(ctx, s.bucket, key, maxStepLen)
+	if err != nil {
+		return Step{}, err
+	}
+	var step Step
+	if err := json.Unmarshal(doc, &step); err != nil {
+		return Step{}, fmt.Errorf("read %s: %w", key, errors.Join(ErrCorrupt, err))
+	}
+	return step, nil
+}

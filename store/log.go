@@ -1,0 +1,186 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"strconv"
+	"strings"
+)
+
+// Log is a list of entries that only grows: one object for each, numbered from 1, and
+// the highest number is the head. There is no pointer that could disagree with it.
+type Log struct {
+	bucket Bucket
+	prefix string
+}
+
+// Entry is one step of a log.
+type Entry struct {
+	Seq     int64  // from 1 on, without gaps
+	Digest  Digest // of the stored envelope: what the next entry's Prev has to be
+	Payload []byte // JSON; its members "seq" and "prev" are checked against the log
+	Sigs    []Sig
+}
+
+// Sig is a signature over the payload of an entry, in the SSHSIG format.
+type Sig struct {
+	KeyID  string `json:"keyid"`
+	SSHSig string `json:"sshsig"`
+}
+
+// envelope is the stored form of an entry.
+type envelope struct {
+	Payload []byte `json:"payload"`
+	Sigs    []Sig  `json:"sigs"`
+}
+
+// Link is the part of every payload by which entries form a chain. Embed it.
+type Link struct {
+	Seq  int64  `json:"seq"`
+	Prev Digest `json:"prev"` // the Digest of entry Seq-1, zero for entry 1
+}
+
+// maxEntryLen bounds a stored entry, in bytes.
+const maxEntryLen = 256 << 10
+
+func (l Log) key(seq int64) string { return fmt.Sprintf("%s/log/%010d.json", l.prefix, seq) }
+
+// Next is the link of the entry that may follow head; the zero Entry stands for an
+// empty log.
+func (l Log) Next(head Entry) Link { return Link{Seq: head.Seq + 1, Prev: head.Digest} }
+
+// Append creates the entry that link places, with a payload that holds link. The error
+// wraps ErrConflict where another entry has that number already.
+func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig) (Entry, error) {
+	if sigs == nil {
+		sigs = []Sig{} // an empty list, not null, where nobody signs
+	}
+	doc, err := json.Marshal(envelope{payload, sigs})
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := parseEntry(doc, link)
+	if err != nil {
+		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
+	}
+	if err := l.bucket.Create(ctx, l.key(link.Seq), doc); err != nil {
+		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
+	}
+	return e, nil
+}
+
+// Head is the newest entry, and io/fs.ErrNotExist where the log is empty. Keys after
+// the entry numbered hint are all that is listed: any number that was a head once is right, and 0 always is.
+func (l Log) Head(ctx context.Context, hint int64) (Entry, error) {
+	after := ""
+	if hint > 0 {
+		after = l.key(hint)
+	}
+	head := hint
+	for info, err := range l.bucket.List(ctx, l.prefix+"/log/", after) {
+		if err != nil {
+			return Entry{}, fmt.Errorf("list %s: %w", l.prefix, err)
+		}
+		seq, err := l.seqOf(info.Key)
+		if err != nil {
+			return Entry{}, err
+		}
+		if seq != head+1 {
+			return Entry{}, fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, head, ErrCorrupt)
+		}
+		head = seq
+	}
+	if head == 0 {
+		return Entry{}, fmt.Errorf("log %s is empty: %w", l.prefix, fs.ErrNotExist)
+	}
+	return l.At(ctx, head)
+}
+
+// At is the entry numbered seq. Its place in the chain is not checked; All does that.
+func (l Log) At(ctx context.Context, seq int64) (Entry, error) {
+	doc, err := readObject(ctx, l.bucket, l.key(seq), maxEntryLen)
+	if err != nil {
+		return Entry{}, err
+	}
+	var env envelope
+	if err := json.Unmarshal(doc, &env); err != nil {
+		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), errors.Join(ErrCorrupt, err))
+	}
+	var link Link
+	if err := json.Unmarshal(env.Payload, &link); err != nil {
+		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), errors.Join(ErrCorrupt, err))
+	}
+	e, err := parseEntry(doc, Link{seq, link.Prev})
+	if err != nil {
+		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), err)
+	}
+	return e, nil
+}
+
+// All yields the entries from the first to the head, and ends with an error at the
+// first one that is missing, unreadable or does not name its predecessor.
+func (l Log) All(ctx context.Context) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		var last Entry
+		for info, err := range l.bucket.List(ctx, l.prefix+"/log/", "") {
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("list %s: %w", l.prefix, err))
+				return
+			}
+			e, err := l.follow(ctx, last, info.Key)
+			if !yield(e, err) || err != nil {
+				return
+			}
+			last = e
+		}
+	}
+}
+
+// follow reads the entry at key, which has to be the successor of last.
+func (l Log) follow(ctx context.Context, last Entry, key string) (Entry, error) {
+	want := l.Next(last)
+	if seq, err := l.seqOf(key); err != nil {
+		return Entry{}, err
+	} else if seq != want.Seq {
+		return Entry{}, fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, last.Seq, ErrCorrupt)
+	}
+	doc, err := readObject(ctx, l.bucket, key, maxEntryLen)
+	if err != nil {
+		return Entry{}, err
+	}
+	e, err := parseEntry(doc, want)
+	if err != nil {
+		return Entry{}, fmt.Errorf("read %s: %w", key, err)
+	}
+	return e, nil
+}
+
+func (l Log) seqOf(key string) (int64, error) {
+	name, ok := strings.CutSuffix(strings.TrimPrefix(key, l.prefix+"/log/"), ".json")
+	seq, err := strconv.ParseInt(name, 10, 64)
+	if !ok || err != nil || l.key(seq) != key {
+		return 0, fmt.Errorf("list %s: %s is no log entry: %w", l.prefix, key, ErrCorrupt)
+	}
+	return seq, nil
+}
+
+// parseEntry reads an envelope whose payload has to hold link.
+func parseEntry(doc []byte, link Link) (Entry, error) {
+	var env envelope
+	if err := json.Unmarshal(doc, &env); err != nil {
+		return Entry{}, errors.Join(ErrCorrupt, err)
+	}
+	var got Link
+	if err := json.Unmarshal(env.Payload, &got); err != nil {
+		return Entry{}, errors.Join(ErrCorrupt, err)
+	}
+	if got != link {
+		return Entry{}, fmt.Errorf("entry says number %d after %q, its place is number %d after %q: %w",
+			got.Seq, got.Prev.Short(), link.Seq, link.Prev.Short(), ErrCorrupt)
+	}
+	return Entry{Seq: got.Seq, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, nil
+}

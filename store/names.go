@@ -1,0 +1,33 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+var (
+	nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+	allHex   = regexp.MustCompile(`^[0-9a-f]+$`)
+)
+
+// reserved are the first path elements of the front end that are no board and no
+// environment.
+var reserved = []string{"by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store"}
+
+// CheckEnv says what is wrong with the name of an environment. A name of hexadecimal
+// digits alone is refused: it could be meant as a digest or as a board's serial.
+func CheckEnv(name string) error {
+	switch {
+	case !nameForm.MatchString(name):
+		return fmt.Errorf("environment %q: use 1 to 63 of a-z 0-9 . _ -, the first a letter or digit", name)
+	case strings.Contains(name, ".."):
+		return fmt.Errorf("environment %q: two dots in a row are not allowed", name)
+	case allHex.MatchString(name):
+		return fmt.Errorf("environment %q: a name of hexadecimal digits alone could be a digest or a board", name)
+	case slices.Contains(reserved, name):
+		return fmt.Errorf("environment %q: the name is reserved", name)
+	}
+	return nil
+}

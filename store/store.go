@@ -1,0 +1,103 @@
+// Package store keeps images of Raspberry Pi boot files, and every byte of them under
+// its SHA-256, in a [Bucket]: a folder, an S3 bucket or memory. It holds the types and
+// the rules; the buckets, environments and the front end are packages below.
+//
+// README.md describes the layout key by key.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+)
+
+const (
+	formatKey     = "piimg-store.json"
+	formatVersion = 1
+	maxFormatLen  = 64 << 10
+)
+
+// format is the content of piimg-store.json.
+type format struct {
+	Format int    `json:"format"`
+	ID     string `json:"id"`
+}
+
+// Store is an opened store. It is safe for concurrent use and holds nothing that
+// would have to be closed.
+type Store struct {
+	bucket Bucket
+	id     string
+}
+
+// Init makes a store of an empty bucket, or opens the one that is there.
+func Init(ctx context.Context, b Bucket) (*Store, error) {
+	s, err := Open(ctx, b)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	doc, err := json.Marshal(format{formatVersion, rand.Text()})
+	if err != nil {
+		return nil, err
+	}
+	// A conflict means that somebody else has just made the store: open theirs.
+	if err := b.Create(ctx, formatKey, doc); err != nil && !errors.Is(err, ErrConflict) {
+		return nil, fmt.Errorf("create %s: %w", formatKey, err)
+	}
+	if err := b.Create(ctx, "oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil && !errors.Is(err, ErrConflict) {
+		return nil, fmt.Errorf("create oci-layout: %w", err)
+	}
+	return Open(ctx, b)
+}
+
+// Open opens the store in b. The error wraps io/fs.ErrNotExist where there is none.
+func Open(ctx context.Context, b Bucket) (*Store, error) {
+	doc, err := readObject(ctx, b, formatKey, maxFormatLen)
+	if err != nil {
+		return nil, err
+	}
+	var f format
+	if err := json.Unmarshal(doc, &f); err != nil || f.ID == "" {
+		return nil, fmt.Errorf("read %s: not a piimg store: %w", formatKey, ErrCorrupt)
+	}
+	if f.Format != formatVersion {
+		return nil, fmt.Errorf("the store has format %d, this piimg knows format %d", f.Format, formatVersion)
+	}
+	return &Store{bucket: b, id: f.ID}, nil
+}
+
+// ID names this store among others; it never changes.
+func (s *Store) ID() string { return s.id }
+
+// Bucket is where the store lives.
+func (s *Store) Bucket() Bucket { return s.bucket }
+
+// Blobs is the content of the store.
+func (s *Store) Blobs() Blobs { return Blobs{s.bucket} }
+
+// Log is the append-only log below prefix.
+func (s *Store) Log(prefix string) Log { return Log{s.bucket, prefix} }
+
+// Steps are the finished build steps that the store remembers.
+func (s *Store) Steps() Steps { return Steps{s.bucket} }
+
+// readObject returns an object of at most limit bytes.
+func readObject(ctx context.Context, b Bucket, key string, limit int64) ([]byte, error) {
+	r, err := b.Get(ctx, key, 0, -1)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	defer r.Close()
+	doc, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if int64(len(doc)) > limit {
+		return nil, fmt.Errorf("read %s: more than %d bytes: %w", key, limit, ErrCorrupt)
+	}
+	return doc, nil
+}
