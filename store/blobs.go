@@ -2,13 +2,12 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"io/fs"
-
-	"crypto/sha256"
 )
 
 // Blobs keeps content under its own digest, at the path of the OCI image layout.

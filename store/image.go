@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -34,12 +35,12 @@ func (f File) check() error {
 	if err := CheckPath(f.Path); err != nil {
 		return err
 	}
-	if len(f.Parts) == 0 {
-		return fmt.Errorf("file %s has no parts: %w", f.Path, ErrCorrupt)
+	if len(f.Parts) == 0 || f.Digest.IsZero() {
+		return fmt.Errorf("file %s has no parts or no digest: %w", f.Path, ErrCorrupt)
 	}
 	var size int64
 	for _, p := range f.Parts {
-		if p.Size < 0 || p.Digest.IsZero() {
+		if p.Size < 0 || p.Size > math.MaxInt64-size || p.Digest.IsZero() {
 			return fmt.Errorf("file %s: a part has no digest or size: %w", f.Path, ErrCorrupt)
 		}
 		size += p.Size
@@ -132,12 +133,15 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 		return Digest{}, err
 	}
 	c := Bytes(doc)
-	if _, err := s.Blobs().Put(ctx, c); err != nil {
-		return Digest{}, err
-	}
 	r.Image = c.Digest
 	rec, err := json.Marshal(r)
 	if err != nil {
+		return Digest{}, err
+	}
+	if len(rec) > maxRecordLen {
+		return Digest{}, fmt.Errorf("record image %s: %d bytes are more than %d", c.Digest.Short(), len(rec), maxRecordLen)
+	}
+	if _, err := s.Blobs().Put(ctx, c); err != nil {
 		return Digest{}, err
 	}
 	if err := s.bucket.Create(ctx, recordKey(c.Digest), rec); err != nil && !errors.Is(err, ErrConflict) {
@@ -215,8 +219,8 @@ func (s *Store) record(ctx context.Context, key string) (Record, error) {
 	return r, nil
 }
 
-// FindImages yields the digests of the published images whose hexadecimal form starts
-// with prefix.
+// FindImages are the digests of the published images whose hexadecimal form starts
+// with prefix, in order.
 func (s *Store) FindImages(ctx context.Context, prefix string) ([]Digest, error) {
 	var found []Digest
 	for info, err := range s.bucket.List(ctx, "images/"+prefix, "") {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -63,6 +64,10 @@ func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig)
 	if err != nil {
 		return Entry{}, err
 	}
+	// What nobody could read back would be the end of the log.
+	if len(doc) > maxEntryLen {
+		return Entry{}, fmt.Errorf("append to %s: an entry of %d bytes is longer than %d", l.prefix, len(doc), maxEntryLen)
+	}
 	e, err := parseEntry(doc, link)
 	if err != nil {
 		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
@@ -73,8 +78,9 @@ func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig)
 	return e, nil
 }
 
-// Head is the newest entry, and io/fs.ErrNotExist where the log is empty. Keys after
-// the entry numbered hint are all that is listed: any number that was a head once is right, and 0 always is.
+// Head is the newest entry, and io/fs.ErrNotExist where the log is empty. Only the
+// entries after the one numbered hint are listed: any number that was a head once is
+// right, and 0 always is.
 func (l Log) Head(ctx context.Context, hint int64) (Entry, error) {
 	after := ""
 	if hint > 0 {
@@ -178,9 +184,43 @@ func parseEntry(doc []byte, link Link) (Entry, error) {
 	if err := json.Unmarshal(env.Payload, &got); err != nil {
 		return Entry{}, errors.Join(ErrCorrupt, err)
 	}
-	if got != link {
+	if got != link || got.Seq < 1 {
 		return Entry{}, fmt.Errorf("entry says number %d after %q, its place is number %d after %q: %w",
 			got.Seq, got.Prev.Short(), link.Seq, link.Prev.Short(), ErrCorrupt)
 	}
 	return Entry{Seq: got.Seq, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, nil
+}
+
+// Logs are the names of the logs below folder, sorted: those of "envs" are the
+// environments. Other objects below folder are not looked at.
+func (s *Store) Logs(ctx context.Context, folder string) ([]string, error) {
+	var names []string
+	after := ""
+	for {
+		name, err := s.firstLog(ctx, folder, after)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", folder, err)
+		}
+		if name == "" {
+			slices.Sort(names) // keys have "a-b/log" before "a/log"
+			return names, nil
+		}
+		names = append(names, name)
+		after = folder + "/" + name + "0" // "0" follows "/": not one more key of this log
+	}
+}
+
+// firstLog is the first log of folder whose keys sort after after, and "" where there
+// is none.
+func (s *Store) firstLog(ctx context.Context, folder, after string) (string, error) {
+	for info, err := range s.bucket.List(ctx, folder+"/", after) {
+		if err != nil {
+			return "", err
+		}
+		name, rest, _ := strings.Cut(strings.TrimPrefix(info.Key, folder+"/"), "/")
+		if strings.HasPrefix(rest, "log/") {
+			return name, nil
+		}
+	}
+	return "", nil
 }

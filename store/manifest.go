@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -56,29 +57,41 @@ type descriptor struct {
 
 // EncodeManifest is the canonical manifest of i: the bytes whose digest names the image.
 func EncodeManifest(i Image) ([]byte, error) {
-	files := slices.SortedFunc(slices.Values(i.Files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
-	m := manifest{
-		Annotations:   map[string]string{recipeKey: i.Name, boardsKey: strings.Join(i.Boards, ",")},
-		ArtifactType:  imageType,
-		Config:        descriptor{Digest: i.Config.Digest, MediaType: configType, Size: i.Config.Size},
-		MediaType:     manifestType,
-		SchemaVersion: 2,
-	}
-	for _, f := range files {
+	for _, f := range i.Files {
 		if err := f.check(); err != nil {
 			return nil, err
 		}
-		m.Layers = append(m.Layers, layers(f)...)
 	}
-	doc, err := canonical(m)
+	i.Files = slices.SortedFunc(slices.Values(i.Files), func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
+	doc, err := canonical(newManifest(i))
 	if err != nil {
 		return nil, fmt.Errorf("encode manifest of %s: %w", i.Name, err)
 	}
 	// What nobody could read back must not be written.
-	if _, err := DecodeManifest(doc); err != nil {
+	got, err := DecodeManifest(doc)
+	if err != nil {
 		return nil, fmt.Errorf("encode manifest of %s: %w", i.Name, err)
 	}
+	if got.Name != i.Name || !slices.Equal(got.Boards, i.Boards) {
+		return nil, fmt.Errorf("encode manifest of %q: the name is no text, or a board of %q is empty or has a comma", i.Name, i.Boards)
+	}
 	return doc, nil
+}
+
+// newManifest is the manifest of i, whose files are sorted.
+func newManifest(i Image) manifest {
+	m := manifest{
+		Annotations:   map[string]string{recipeKey: i.Name, boardsKey: strings.Join(i.Boards, ",")},
+		ArtifactType:  imageType,
+		Config:        descriptor{Digest: i.Config.Digest, MediaType: configType, Size: i.Config.Size},
+		Layers:        []descriptor{},
+		MediaType:     manifestType,
+		SchemaVersion: 2,
+	}
+	for _, f := range i.Files {
+		m.Layers = append(m.Layers, layers(f)...)
+	}
+	return m
 }
 
 func layers(f File) []descriptor {
@@ -104,7 +117,8 @@ func layers(f File) []descriptor {
 }
 
 // DecodeManifest reads a manifest and sets the image's digest to that of doc. Whatever
-// is not an image as this version writes it is refused with an error that wraps ErrCorrupt.
+// is not an image as this version writes it, to the byte, is refused with an error that
+// wraps ErrCorrupt: an image has one digest, and no reader sees in it what another does not.
 func DecodeManifest(doc []byte) (*Image, error) {
 	m, err := parseManifest(doc)
 	if err != nil {
@@ -123,7 +137,13 @@ func DecodeManifest(doc []byte) (*Image, error) {
 			return nil, err
 		}
 	}
-	return i, i.checkFiles()
+	if err := i.checkFiles(); err != nil {
+		return nil, err
+	}
+	if want, err := canonical(newManifest(*i)); err != nil || !bytes.Equal(doc, want) {
+		return nil, fmt.Errorf("manifest is not in canonical form or holds more than an image: %w", ErrCorrupt)
+	}
+	return i, nil
 }
 
 func parseManifest(doc []byte) (manifest, error) {
@@ -144,8 +164,8 @@ func parseManifest(doc []byte) (manifest, error) {
 		return m, fmt.Errorf("manifest has media type %q and schema version %d: %w", m.MediaType, m.SchemaVersion, ErrCorrupt)
 	case m.ArtifactType != imageType:
 		return m, fmt.Errorf("manifest is a %q, not a %s: %w", m.ArtifactType, imageType, ErrCorrupt)
-	case m.Config.MediaType != configType || m.Config.Digest.IsZero():
-		return m, fmt.Errorf("manifest has a config of type %q: %w", m.Config.MediaType, ErrCorrupt)
+	case m.Config.MediaType != configType || m.Config.Digest.IsZero() || m.Config.Size < 0:
+		return m, fmt.Errorf("manifest has a config of type %q and %d bytes: %w", m.Config.MediaType, m.Config.Size, ErrCorrupt)
 	case len(m.Layers) > maxLayers:
 		return m, fmt.Errorf("manifest has %d layers, more than %d: %w", len(m.Layers), maxLayers, ErrCorrupt)
 	}
@@ -181,9 +201,11 @@ func (i *Image) addLayer(l descriptor) error {
 	return nil
 }
 
-// checkFiles refuses unsafe, unsorted and doubled paths.
+// checkFiles refuses unsafe, unsorted and doubled paths, and those that could not be
+// unpacked into one folder, where each layer becomes a file under its title.
 func (i *Image) checkFiles() error {
 	last := ""
+	names := map[string]bool{} // paths and titles
 	for _, f := range i.Files {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
@@ -192,6 +214,21 @@ func (i *Image) checkFiles() error {
 			return fmt.Errorf("file %s comes twice or out of order: %w", f.Path, ErrCorrupt)
 		}
 		last = f.Path
+		for _, l := range layers(f) {
+			title := l.Annotations[titleKey]
+			if names[title] {
+				return fmt.Errorf("layer %s comes twice: %w", title, ErrCorrupt)
+			}
+			names[title] = true
+		}
+		names[f.Path] = true
+	}
+	for _, f := range i.Files {
+		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
+			if names[dir] {
+				return fmt.Errorf("file %s: %s is a file, not a folder: %w", f.Path, dir, ErrCorrupt)
+			}
+		}
 	}
 	return nil
 }

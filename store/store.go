@@ -19,6 +19,9 @@ const (
 	formatKey     = "piimg-store.json"
 	formatVersion = 1
 	maxFormatLen  = 64 << 10
+
+	layoutKey = "oci-layout"
+	ociLayout = `{"imageLayoutVersion":"1.0.0"}`
 )
 
 // format is the content of piimg-store.json.
@@ -44,12 +47,13 @@ func Init(ctx context.Context, b Bucket) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A conflict means that somebody else has just made the store: open theirs.
+	// The format comes last: where it is, the store is whole. A conflict means that
+	// somebody else has just made the store: open theirs.
+	if err := b.Create(ctx, layoutKey, []byte(ociLayout)); err != nil && !errors.Is(err, ErrConflict) {
+		return nil, fmt.Errorf("create %s: %w", layoutKey, err)
+	}
 	if err := b.Create(ctx, formatKey, doc); err != nil && !errors.Is(err, ErrConflict) {
 		return nil, fmt.Errorf("create %s: %w", formatKey, err)
-	}
-	if err := b.Create(ctx, "oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil && !errors.Is(err, ErrConflict) {
-		return nil, fmt.Errorf("create oci-layout: %w", err)
 	}
 	return Open(ctx, b)
 }
