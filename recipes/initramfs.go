@@ -1,0 +1,267 @@
+package recipes
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// fromURoot is the base that stands for the uroot stage.
+const fromURoot = "uroot"
+
+func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
+	i := &Initramfs{
+		Base:        r.base(t.must("base", `add base = "uroot", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
+		Mode:        r.mode(t.get("mode")),
+		Compression: r.oneOf(t.get("compression"), "gzip", "zstd", "none"),
+		Overlays:    []string{},
+	}
+	i.Name = map[string]string{"gzip": "initramfs.cpio.gz", "zstd": "initramfs.cpio.zst", "none": "initramfs.cpio"}[i.Compression]
+	if n := t.get("name"); n != nil {
+		i.Name = r.imageName(n)
+	}
+	p := &placed{reader: r, at: map[string]*node{}}
+	for j, n := range r.list(t.get("file")) {
+		i.Files = append(i.Files, p.file(r.open(n), element("initramfs.file", j)))
+	}
+	for j, n := range r.list(t.get("symlink")) {
+		i.Symlinks = append(i.Symlinks, p.symlink(r.open(n), element("initramfs.symlink", j)))
+	}
+	for j, n := range r.list(t.get("node")) {
+		i.Nodes = append(i.Nodes, p.node(r.open(n), element("initramfs.node", j)))
+	}
+	p.nested()
+	i.Overlays = append(i.Overlays, p.overlays(r.texts(t.get("overlays")))...)
+	t.done()
+	return i
+}
+
+func (r *reader) base(n *node, hasURoot bool) Ref {
+	s, ok := r.filled(n)
+	if !ok {
+		return Ref{}
+	}
+	if s == fromURoot {
+		if !hasURoot {
+			r.fail(n, "add [uroot] with from and commands", "needs a [uroot] table")
+		}
+		return Ref{Path: fromURoot}
+	}
+	ref := r.ref(n, refFile)
+	if ref == (Ref{Path: fromURoot}) {
+		r.fail(n, "rename the file", `a file called "uroot" cannot be told from the uroot stage`)
+	}
+	return ref
+}
+
+func (r *reader) mode(n *node) string {
+	if s, ok := r.str(n); ok && s == "repack" {
+		r.fail(n, `use "append": one more archive behind the base, later entries win`, `"repack" is not in this version`)
+		return "append"
+	} else if !ok {
+		return "append"
+	}
+	return r.oneOf(n, "append")
+}
+
+// placed reads what is placed in the initramfs, one path once.
+type placed struct {
+	*reader
+	at map[string]*node // path in the archive to the value that says it
+}
+
+func (p *placed) path(n *node) string {
+	s, ok := p.str(n)
+	if !ok || !p.inImage(n, s) {
+		return s
+	}
+	if first := p.at[s]; first != nil {
+		p.fail(n, "", "%q is placed twice, first at %s", s, first.pos())
+		return s
+	}
+	p.at[s] = n
+	return s
+}
+
+// nested reports paths below a path that is no folder.
+func (p *placed) nested() {
+	for s, n := range p.at {
+		for dir := path.Dir(s); dir != "."; dir = path.Dir(dir) {
+			if upper := p.at[dir]; upper != nil {
+				p.fail(n, "", "%q is below %q, which is no folder: see %s", s, dir, upper.pos())
+			}
+		}
+	}
+}
+
+func (p *placed) file(t *table, key string) File {
+	f := File{Key: key, Mode: 0o644}
+	f.Path = p.path(t.must("path", `say where in the initramfs, such as "etc/hostname"`))
+	if n := t.get("mode"); n != nil {
+		f.Mode = p.perm(n, 0o7777)
+	}
+	f.UID, f.GID = p.owner(t.get("owner"))
+	content, from, tmpl := t.get("content"), t.get("from"), t.get("template")
+	t.done()
+	said := slices.DeleteFunc([]*node{content, from, tmpl}, func(n *node) bool { return n == nil })
+	switch {
+	case t.n == nil:
+	case len(said) == 0:
+		p.fail(t.n, `add content, from or template; content = "" makes an empty file`, "says nothing about the content")
+	case len(said) > 1:
+		p.fail(said[1], "keep one of them", "stands beside %s", lastKey(said[0]))
+	default:
+		f.Content, _ = p.str(content)
+		f.From = p.ref(from, refFile)
+		f.Template = p.template(tmpl)
+	}
+	return f
+}
+
+// template checks the text with the data that it will get.
+func (r *reader) template(n *node) string {
+	s, ok := r.filled(n)
+	if !ok {
+		return ""
+	}
+	t, err := template.New("template").Option("missingkey=error").Parse(s)
+	if err == nil {
+		err = t.Execute(io.Discard, TemplateData{Name: "name", Recipe: "sha256:", Epoch: DefaultEpoch})
+	}
+	if err != nil {
+		r.fail(n, "a template may use {{.Name}}, {{.Recipe}} and {{.Epoch}}", "%s", templateFault(err))
+	}
+	return s
+}
+
+var templatePlace = regexp.MustCompile(`^template: template:(\d+)(:\d+)?: (executing "template" at )?`)
+
+// templateFault is err with the line inside the template first.
+func templateFault(err error) string {
+	msg, _, _ := strings.Cut(err.Error(), "\n")
+	m := templatePlace.FindStringSubmatch(msg)
+	if m == nil {
+		return msg
+	}
+	return fmt.Sprintf("line %s of the template: %s", m[1], msg[len(m[0]):])
+}
+
+func (p *placed) symlink(t *table, key string) Symlink {
+	l := Symlink{Key: key}
+	l.Path = p.path(t.must("path", "say where in the initramfs"))
+	target := t.must("target", "say what the link points to")
+	l.Target, _ = p.filled(target)
+	if target != nil && (len(l.Target) > 4095 || strings.ContainsFunc(l.Target, isControl)) {
+		p.fail(target, "", "is no target that a kernel takes")
+	}
+	t.done()
+	return l
+}
+
+func (p *placed) node(t *table, key string) Node {
+	n := Node{Key: key, Mode: 0o600}
+	n.Path = p.path(t.must("path", `say where in the initramfs, such as "dev/console"`))
+	n.Type = p.oneOf(t.must("type", `"char" or "block"`), "char", "block")
+	major, _ := p.integer(t.must("major", "the number of the driver"), 0, 1<<12-1)
+	minor, _ := p.integer(t.must("minor", "the number of the device"), 0, 1<<20-1)
+	n.Major, n.Minor = uint32(major), uint32(minor)
+	if m := t.get("mode"); m != nil {
+		n.Mode = p.perm(m, 0o777)
+	}
+	n.UID, n.GID = p.owner(t.get("owner"))
+	t.done()
+	return n
+}
+
+// perm is a mode: a string of octal digits, or an octal integer of TOML.
+func (r *reader) perm(n *node, most uint32) uint32 {
+	var v uint64
+	var err error
+	switch x := n.value.(type) {
+	case string:
+		v, err = strconv.ParseUint(x, 8, 32)
+		if err != nil {
+			r.fail(n, `write octal digits: "0755"`, "%q is not a mode", x)
+			return 0
+		}
+	case int64:
+		v = uint64(x)
+	default:
+		r.fail(n, `write octal digits: "0755"`, "must be a string, not %s", n.kind())
+		return 0
+	}
+	if v > uint64(most) {
+		hint := ""
+		if _, ok := n.value.(int64); ok {
+			hint = `a mode is octal: write "0755" or 0o755`
+		}
+		r.fail(n, hint, "mode %#o is above %#o", v, most)
+		return 0
+	}
+	return uint32(v)
+}
+
+// owner is "uid:gid", by number: an initramfs has no user names.
+func (r *reader) owner(n *node) (uid, gid uint32) {
+	s, ok := r.str(n)
+	if !ok {
+		return 0, 0
+	}
+	u, g, _ := strings.Cut(s, ":")
+	uid64, uerr := strconv.ParseUint(u, 10, 32)
+	gid64, gerr := strconv.ParseUint(g, 10, 32)
+	if uerr != nil || gerr != nil {
+		r.fail(n, `write "uid:gid" in numbers: "0:0"`, "%q is not an owner", s)
+	}
+	return uint32(uid64), uint32(gid64)
+}
+
+// overlays are folders beside the recipe; what is in them is looked at too.
+func (p *placed) overlays(list []*node) []string {
+	out := []string{}
+	for _, n := range list {
+		before := len(p.errs)
+		dir := p.beside(n, n.text(), aFolder)
+		if slices.Contains(out, dir) {
+			p.fail(n, "", "%q stands twice in the list", dir)
+			continue
+		}
+		out = append(out, dir)
+		if len(p.errs) == before {
+			p.overlay(n, dir)
+		}
+	}
+	return out
+}
+
+// overlay refuses what an overlay folder cannot hold: devices and the like, and setuid or
+// setgid files that nobody declared, since a checkout can set these bits unasked.
+func (p *placed) overlay(n *node, dir string) {
+	err := fs.WalkDir(p.root.FS(), dir, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Type() == fs.ModeSymlink {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		inside := strings.TrimPrefix(strings.TrimPrefix(file, dir), "/")
+		switch {
+		case !info.Mode().IsRegular():
+			p.fail(n, "declare devices as [[initramfs.node]]", "%q is no file, folder or link", file)
+		case info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 && p.at[inside] == nil:
+			p.fail(n, fmt.Sprintf("chmod ug-s it, or declare it: [[initramfs.file]] path = %q, from = %q, with its mode", inside, file),
+				"%q is setuid or setgid", file)
+		}
+		return nil
+	})
+	if err != nil {
+		p.add(unreadable(n, dir, err))
+	}
+}

@@ -1,0 +1,46 @@
+package recipes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// suggest is a hint for a word that is none of known: the nearest one, or all of them.
+// what names them: "keys here", "boards".
+func suggest(word, what string, known []string) string {
+	best, least := "", 3
+	for _, k := range known {
+		if d := distance(strings.ToLower(word), k); d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	switch {
+	case best != "":
+		return fmt.Sprintf("did you mean %q?", best)
+	case len(known) == 0:
+		return ""
+	}
+	return fmt.Sprintf("known %s: %s", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}
+
+// distance is the number of bytes to add, drop or change to get from a to b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
