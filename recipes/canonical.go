@@ -1,0 +1,51 @@
+package recipes
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"piimg/store"
+)
+
+// Canonical is the recipe as JSON without white space: keys in the order of the types
+// here, those of maps sorted, and no escapes for HTML. Two recipes that say the same have
+// the same bytes, however they are laid out, divided among files or checked out.
+func (r *Recipe) Canonical() ([]byte, error) { return compact(r) }
+
+func compact(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// pinned is what the digest of a recipe says of a pin: what it resolved to.
+type pinned struct {
+	Kind    string       `json:"kind"`
+	Version string       `json:"version,omitempty"`
+	Sum     string       `json:"sum,omitempty"`
+	Digest  store.Digest `json:"digest"`
+	Size    int64        `json:"size"`
+}
+
+// Digest names the recipe together with what its sources were pinned to: the SHA-256 of
+// its canonical form and of the pins of the sources that it declares. l may be nil.
+func (r *Recipe) Digest(l *Lock) store.Digest {
+	pins := map[string]pinned{}
+	for name := range r.Sources {
+		if p, ok := l.pin(name); ok {
+			pins[name] = pinned{p.Kind, p.Version, p.Sum, p.Digest, p.Size}
+		}
+	}
+	b, err := compact(struct {
+		Recipe *Recipe           `json:"recipe"`
+		Pins   map[string]pinned `json:"pins"`
+	}{r, pins})
+	if err != nil {
+		panic(err) // these types hold nothing that JSON cannot
+	}
+	return store.Sum(b)
+}
