@@ -65,26 +65,23 @@ func (e *DeprecatedError) Error() string {
 // without folder and without ".dtbo". A name that the map does not hold is its own
 // answer. Errors are [*UnsupportedError] and [*DeprecatedError].
 //
-// A rename may add parameters ("sc16is75x-spi,sc16is750"); they are left out here.
+// A renamed overlay is not looked up again under its new name. A rule may add parameters
+// ("sc16is75x-spi,sc16is750"); they are left out here.
 func (m *Map) Resolve(name, platform string) (actual string, err error) {
-	for range len(m.names) + 1 { // a circle of renames ends too
-		node, ok := m.names[name]
-		if !ok {
-			return name, nil
-		}
-		if _, ok := node.Get(platform); ok {
-			if other := node.Text(platform); other != "" {
-				return other, nil
-			}
-			return name, nil
-		}
-		renamed := node.Text("renamed")
-		if renamed == "" {
+	node, ok := m.names[name]
+	if !ok {
+		return name, nil
+	}
+	actual = node.Text(platform)
+	if _, supported := node.Get(platform); !supported {
+		if actual = node.Text("renamed"); actual == "" {
 			return "", refusal(node, name, platform)
 		}
-		name, _, _ = strings.Cut(renamed, ",")
 	}
-	return "", &UnsupportedError{name, platform}
+	if actual, _, _ = strings.Cut(actual, ","); actual == "" {
+		return name, nil
+	}
+	return actual, nil
 }
 
 func refusal(node *fdt.Node, name, platform string) error {
