@@ -44,9 +44,9 @@ type Bucket interface {
 	Stat(ctx context.Context, key string) (Info, error)
 
 	// List yields the objects whose keys start with prefix and sort after the key
-	// after, in ascending byte order of their keys. Neither has to be a key. It stops
-	// at the first error, which it yields. Objects created or deleted meanwhile may
-	// or may not appear.
+	// after, in ascending byte order of their keys. Both are printable ASCII, and
+	// neither has to be a key. It stops at the first error, which it yields. Objects
+	// created or deleted meanwhile may or may not appear.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 
 	// Delete removes one object. An absent key is no error.
