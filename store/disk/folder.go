@@ -1,0 +1,68 @@
+package disk
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// makeFolder makes dir, which is below the bucket's, and its parents, and syncs their
+// names the first time this process comes by: a folder that is there may be the work
+// of a process that died before it could.
+func (b *Bucket) makeFolder(dir string) error {
+	if dir == b.dir {
+		return nil
+	}
+	if _, ok := b.synced.Load(dir); ok {
+		return nil
+	}
+	if err := b.makeFolder(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syncFolder(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	b.synced.Store(dir, true)
+	return nil
+}
+
+// forget makes the next write look for its folders again where err says that one is
+// gone, and returns err.
+func (b *Bucket) forget(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		b.synced.Clear()
+	}
+	return err
+}
+
+// makeFolders is os.MkdirAll with the names of the folders that it makes synced.
+func makeFolders(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeFolders(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncFolder(parent)
+}
+
+// syncFolder makes the names in dir durable.
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
