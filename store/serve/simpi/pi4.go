@@ -1,0 +1,283 @@
+package simpi
+
+import (
+	"context"
+
+	"piimg/pipeline/format/configtxt"
+	"piimg/pipeline/format/overlaymap"
+)
+
+// bootPi4 boots a board of the Pi 4 family: the EEPROM's bootloader up to start4.elf and
+// its fixup, then start4.elf up to the kernel.
+//
+// Source of the order: a dnsmasq log of a Pi 4B booting UEFI, and one of a Pi 3B+ with
+// firmware of 2025 for what newer firmware asks before the device tree.
+func bootPi4(ctx context.Context, s *session) Outcome {
+	boot, outcome := pi4EEPROM(ctx, s)
+	if outcome != "" {
+		return outcome
+	}
+	return pi4Firmware(ctx, s, boot)
+}
+
+// pi4EEPROM is the first stage. It returns an outcome where the boot ends in it.
+func pi4EEPROM(ctx context.Context, s *session) (*configtxt.Settings, Outcome) {
+	s.enter(StageEEPROM, s.board.EEPROMBlksize())
+	if !s.choosePrefix(ctx) {
+		return nil, FirmwareNotFound
+	}
+	boot := s.eval(ctx, s.config(ctx), configtxt.Bootloader)
+	files := configtxt.Resolve(boot, boot, s.board.Board, nil)
+	if files.Ramdisk != "" {
+		return nil, s.ramdisk(ctx, files.Ramdisk)
+	}
+	s.lookForUpdate(ctx, boot)
+	s.miss(ctx, "recover4.elf")
+	s.miss(ctx, "recovery.elf")
+	if !s.startFirmware(ctx, files) {
+		return nil, FirmwareNotFound
+	}
+	return boot, ""
+}
+
+// choosePrefix leaves the board's folder where it holds neither start file: every later
+// name is asked for without the prefix (bootloader documentation, and a published log of
+// a fall-back). A start4.elf that is silent ends the attempt, and start.elf is not tried
+// (release notes of 2019-09).
+func (s *session) choosePrefix(ctx context.Context) bool {
+	switch s.probe(ctx, s.board.Starts[0]) {
+	case Found:
+		return true
+	case Timeout:
+		return false
+	}
+	if s.probe(ctx, "start.elf") == Found || s.prefix == "" {
+		return true
+	}
+	s.resolved.PrefixLeft = true
+	s.warn("the board leaves its folder "+s.prefix+": there is no "+s.board.Starts[0]+" in it",
+		"serve the whole image under "+s.prefix+", or check the serial number")
+	s.prefix, s.present = "", map[string]bool{}
+	return true
+}
+
+func (s *session) ramdisk(ctx context.Context, name string) Outcome {
+	file, ok := s.load(ctx, name)
+	if !ok {
+		return FirmwareNotFound
+	}
+	s.resolved.Ramdisk = file
+	return RamdiskLoaded
+}
+
+// lookForUpdate is the bootloader's self-update (ENABLE_SELF_UPDATE, on unless config.txt
+// has bootloader_update=0).
+func (s *session) lookForUpdate(ctx context.Context, boot *configtxt.Settings) {
+	if boot.Int("bootloader_update", 1) == 0 {
+		return
+	}
+	if s.board.VL805 && s.miss(ctx, "vl805.sig") == Found {
+		s.miss(ctx, "vl805.bin")
+	}
+	if s.miss(ctx, "pieeprom.sig") == Found {
+		s.miss(ctx, "pieeprom.upd")
+	}
+}
+
+// startFirmware loads start4.elf and its fixup. Where start4.elf is missing the
+// bootloader asks for start.elf before it gives up (a published log of a fall-back).
+func (s *session) startFirmware(ctx context.Context, files configtxt.Files) bool {
+	start, ok := s.load(ctx, files.Start)
+	if !ok {
+		if !s.timedOut() {
+			s.probe(ctx, "start.elf")
+		}
+		return false
+	}
+	fixup, ok := s.load(ctx, files.Fixup)
+	s.resolved.Start, s.resolved.Fixup = start, fixup
+	s.checkPair(files.Start, files.Fixup)
+	return ok
+}
+
+// pi4Firmware is start4.elf.
+func pi4Firmware(ctx context.Context, s *session, boot *configtxt.Settings) Outcome {
+	s.enter(StageFirmware, s.board.AskedBlksize())
+	s.miss(ctx, "recovery.elf")
+	s.findConfig(ctx)
+	s.miss(ctx, "dt-blob.bin")
+	s.miss(ctx, "recovery.elf")
+	files := s.resolve(ctx, boot, s.findConfig(ctx))
+	s.note(files.Notes)
+	s.miss(ctx, "bootcfg.txt")
+
+	kernelFirst := s.either(s.board.kernelFirst())
+	var kernel string
+	if kernelFirst {
+		kernel = s.findKernel(ctx, files)
+		s.loadInitramfs(ctx, files)
+	}
+	s.loadDeviceTree(ctx, files)
+	if !kernelFirst {
+		s.loadInitramfs(ctx, files)
+	}
+	m := s.overlayMap(ctx, files.OverlayDir)
+	s.loadOverlays(ctx, s.resolve(ctx, boot, s.findConfig(ctx)), m)
+	s.loadCmdline(ctx, files.Cmdline)
+	if !kernelFirst {
+		kernel = s.findKernel(ctx, files)
+	}
+	s.loadStub(ctx, files)
+	return s.loadKernel(ctx, files, kernel, kernelFirst)
+}
+
+// findConfig probes for config.txt, then reads it.
+func (s *session) findConfig(ctx context.Context) []byte {
+	if !s.found(ctx, configName) {
+		return nil
+	}
+	return s.config(ctx)
+}
+
+func (s *session) resolve(ctx context.Context, boot *configtxt.Settings, config []byte) configtxt.Files {
+	fw := s.eval(ctx, config, configtxt.Firmware)
+	exists := func(name string) bool { return s.exists(ctx, name) }
+	return configtxt.Resolve(boot, fw, s.board.Board, exists)
+}
+
+func (s *session) note(notes []string) {
+	for _, n := range notes {
+		s.warn(n, "see config.txt")
+	}
+}
+
+// findKernel looks for a recovery system, then for the kernel.
+func (s *session) findKernel(ctx context.Context, files configtxt.Files) string {
+	recovery := "recovery7l.img"
+	if files.Arm64 {
+		recovery = "recovery8.img"
+	}
+	s.miss(ctx, recovery)
+	kernel, _ := s.find(ctx, files.Kernels)
+	return kernel
+}
+
+// loadInitramfs reads every part. One that is missing makes the firmware start the
+// kernel without any initramfs (a text in the firmware's binary).
+func (s *session) loadInitramfs(ctx context.Context, files configtxt.Files) {
+	for _, name := range files.Initramfs {
+		if !s.found(ctx, name) {
+			s.fail("initramfs "+name+" is missing", "the firmware would start the kernel without an initramfs")
+			continue
+		}
+		if file, ok := s.load(ctx, name); ok {
+			s.resolved.Initramfs = append(s.resolved.Initramfs, file)
+		}
+	}
+}
+
+func (s *session) loadDeviceTree(ctx context.Context, files configtxt.Files) {
+	if len(files.DTBs) == 0 {
+		return
+	}
+	name, ok := s.find(ctx, files.DTBs)
+	if !ok {
+		s.fail("no device tree: "+list(files.DTBs)+" missing", "add the kernel's device tree for "+s.board.Board.Model)
+		return
+	}
+	s.resolved.DTB, _ = s.load(ctx, name)
+}
+
+// overlayMap reads the map of overlay names; without one, names are taken as they are.
+func (s *session) overlayMap(ctx context.Context, dir string) *overlaymap.Map {
+	name := dir + "overlay_map.dtb"
+	if !s.found(ctx, name) {
+		return nil
+	}
+	text, ok := s.text(ctx, name)
+	if !ok {
+		return nil
+	}
+	m, err := overlaymap.Parse(text)
+	if err != nil {
+		s.warn(name+" cannot be read: "+err.Error(), "take the map that belongs to the kernel's overlays")
+		return nil
+	}
+	return m
+}
+
+func (s *session) loadOverlays(ctx context.Context, files configtxt.Files, m *overlaymap.Map) {
+	for _, o := range files.Overlays {
+		s.resolved.Overlays = append(s.resolved.Overlays, s.loadOverlay(ctx, files.OverlayDir, o.Name, m))
+	}
+}
+
+func (s *session) loadOverlay(ctx context.Context, dir, name string, m *overlaymap.Map) Overlay {
+	actual := name
+	if m != nil {
+		var err error
+		if actual, err = m.Resolve(name, s.board.Platform); err != nil {
+			s.fail("dtoverlay="+name+": "+err.Error(), "remove the overlay or choose another for "+s.board.Board.Model)
+			return Overlay{Name: name}
+		}
+	}
+	file := dir + actual + ".dtbo"
+	if !s.found(ctx, file) {
+		s.fail("overlay "+file+" is missing", "add it; dtoverlay="+name+" asks for it")
+		return Overlay{Name: name}
+	}
+	f, _ := s.load(ctx, file)
+	return Overlay{Name: name, File: f}
+}
+
+// loadCmdline reads the kernel's command line, which may be missing.
+func (s *session) loadCmdline(ctx context.Context, name string) {
+	text, _ := s.text(ctx, name)
+	s.resolved.Cmdline = firstLine(text)
+}
+
+// loadStub loads the code that starts the kernel. One that config.txt names is needed
+// and was seen to be looked for three times; a default name is only looked for, since
+// the firmware has its own.
+func (s *session) loadStub(ctx context.Context, files configtxt.Files) {
+	if !files.NeedStub {
+		if name, ok := s.find(ctx, files.ArmStubs); ok {
+			s.resolved.Stub, _ = s.load(ctx, name)
+		}
+		return
+	}
+	times := 3
+	if s.board.Seed != 0 {
+		times = s.times()
+	}
+	for _, name := range files.ArmStubs {
+		if !s.foundTimes(ctx, name, times) {
+			s.fail("armstub "+name+" is missing", "add it, or remove armstub= from config.txt")
+			continue
+		}
+		s.resolved.Stub, _ = s.load(ctx, name)
+	}
+}
+
+// loadKernel is the last request. A stub of its own, such as UEFI, runs without a kernel
+// (a published log).
+func (s *session) loadKernel(ctx context.Context, files configtxt.Files, name string, again bool) Outcome {
+	ownStub := files.NeedStub && s.resolved.Stub.Name != ""
+	if name == "" && ownStub {
+		return Started
+	}
+	if name == "" {
+		s.fail("no kernel: "+list(files.Kernels)+" missing", "add the kernel, or name it with kernel= in config.txt")
+		return KernelNotFound
+	}
+	if again && !s.found(ctx, name) {
+		s.fail("kernel "+name+" is missing", "it was there when the firmware looked for it first")
+		return KernelNotFound
+	}
+	kernel, ok := s.load(ctx, name)
+	if !ok {
+		return KernelNotFound
+	}
+	s.resolved.Kernel = kernel
+	return Started
+}
