@@ -52,8 +52,8 @@ type Source struct {
 // Ref names a file (or, where the key says so, a pattern or a folder): in a source,
 // written "source:path", or beside the recipe, written "path".
 type Ref struct {
-	Source string `json:"source,omitempty"`
-	Path   string `json:"path"`
+	Source string // "" for a path beside the recipe
+	Path   string
 }
 
 // ParseRef reads the written form. It does not check that the source is declared.
@@ -71,7 +71,10 @@ func (r Ref) String() string {
 	return r.Source + ":" + r.Path
 }
 
-// UnmarshalText reads the written form, for TOML.
+// MarshalText is the written form.
+func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads the written form.
 func (r *Ref) UnmarshalText(b []byte) error {
 	*r = ParseRef(string(b))
 	return nil

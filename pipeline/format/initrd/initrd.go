@@ -89,4 +89,3 @@ func skipNUL(r *bufio.Reader) error {
 		}
 	}
 }
-

@@ -1,0 +1,77 @@
+package pipeline
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tailLines is how much of a failed program's output its error shows.
+const tailLines = 20
+
+// Exec runs a program in dir with the environment env and nothing else of ours. Its
+// output goes to the log line by line. When ctx ends, it and all that it started are
+// ended.
+func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	r, w := io.Pipe()
+	cmd.Stdout, cmd.Stderr = w, w
+	tail := make(chan []string)
+	go func() { tail <- j.logLines(r) }()
+	err := cmd.Run()
+	w.Close()
+	last := <-tail
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return &ExecError{Program: filepath.Base(argv[0]), Output: last, Err: err}
+	}
+	return nil
+}
+
+func (j *Job) logLines(r io.Reader) (last []string) {
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		j.Log("%s", s.Text())
+		last = append(last, s.Text())
+		if len(last) > tailLines {
+			last = last[1:]
+		}
+	}
+	_, _ = io.Copy(io.Discard, r) // a line longer than the buffer must not block the program
+	return last
+}
+
+// ExecError: a program that a stage ran has failed.
+type ExecError struct {
+	Program string
+	Output  []string // its last lines
+	Err     error
+}
+
+func (e *ExecError) Error() string {
+	var exit *exec.ExitError
+	what := e.Err.Error()
+	if errors.As(e.Err, &exit) {
+		what = exit.ProcessState.String()
+	}
+	if len(e.Output) == 0 {
+		return fmt.Sprintf("%s: %s", e.Program, what)
+	}
+	return fmt.Sprintf("%s: %s; its last words:\n  %s", e.Program, what, strings.Join(e.Output, "\n  "))
+}
+
+func (e *ExecError) Unwrap() error { return e.Err }

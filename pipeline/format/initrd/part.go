@@ -1,0 +1,35 @@
+package initrd
+
+import (
+	"io"
+
+	"piimg/pipeline/format/codec"
+)
+
+// WritePart writes what write writes as one compressed member, padded to [Align].
+func WritePart(w io.Writer, f codec.Format, write func(w io.Writer) error) error {
+	count := &counter{w: w}
+	z, err := codec.NewWriter(count, f)
+	if err != nil {
+		return err
+	}
+	if err := write(z); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	_, err = w.Write(make([]byte, Padding(count.n)))
+	return err
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,210 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"piimg/store"
+)
+
+// Job is what a running stage works with: the inputs that its plan declares, and a place
+// for its outputs. It is for the goroutine that Run was called on.
+type Job struct {
+	exec    *execution
+	node    *node
+	made    map[*node]store.Step
+	closers []io.Closer
+	dir     string
+	outputs []store.File
+	facts   []string
+	wrote   int64
+}
+
+func newJob(e *execution, n *node, made map[*node]store.Step) *Job {
+	return &Job{exec: e, node: n, made: made}
+}
+
+func (j *Job) close() {
+	for _, c := range j.closers {
+		c.Close()
+	}
+	if j.dir != "" {
+		_ = os.RemoveAll(j.dir)
+	}
+}
+
+// Params decodes the step's parameters into v.
+func (j *Job) Params(v any) error { return json.Unmarshal(j.node.params, v) }
+
+// Epoch is the only time a stage may write, in Unix seconds.
+func (j *Job) Epoch() int64 { return j.exec.wish.Recipe.Epoch }
+
+// Offline says that no network may be used.
+func (j *Job) Offline() bool { return j.exec.pipeline.Offline }
+
+// Cache is a folder that outlives the job, for tools that check what they find there.
+func (j *Job) Cache() string { return j.exec.pipeline.Cache }
+
+// Source is the tree of a declared source, verified against the lock file.
+func (j *Job) Source(ctx context.Context, name string) (fs.FS, error) {
+	if !slices.Contains(j.node.step.Sources, name) {
+		return nil, fmt.Errorf("source %s is not declared by the plan of %s", name, j.node.name())
+	}
+	return j.exec.sources.get(ctx, name)
+}
+
+// Local is a declared file or folder beside the recipe.
+func (j *Job) Local(rel string) (fs.FS, error) {
+	if !slices.Contains(j.node.step.Locals, rel) {
+		return nil, fmt.Errorf("%s is not declared by the plan of %s", rel, j.node.name())
+	}
+	fsys, closer, err := LocalFS(j.exec.wish.Recipe.Path("."), rel)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", rel, err)
+	}
+	j.closers = append(j.closers, closer)
+	return fsys, nil
+}
+
+// Need is what a stage that this one needs has made, and nil where that stage had no step.
+func (j *Job) Need(stage string) []store.File {
+	for n, step := range j.made {
+		if n.name() == stage {
+			return step.Outputs
+		}
+	}
+	return nil
+}
+
+// Open reads a file that another stage has made.
+func (j *Job) Open(ctx context.Context, f store.File) (io.ReadCloser, error) {
+	return j.exec.pipeline.Store.OpenFile(ctx, f)
+}
+
+// Dir is an empty folder of the job's own; it is removed afterwards.
+func (j *Job) Dir() (string, error) {
+	if j.dir != "" {
+		return j.dir, nil
+	}
+	if err := os.MkdirAll(j.exec.pipeline.Work, 0o755); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp(j.exec.pipeline.Work, "step-")
+	j.dir = dir
+	return dir, err
+}
+
+// Log tells people what is going on.
+func (j *Job) Log(format string, args ...any) {
+	j.exec.pipeline.emit(Event{Step: j.node.name(), Kind: Log, Text: fmt.Sprintf(format, args...)})
+}
+
+// Fact records something that a later stage or a person wants to know of the outputs.
+func (j *Job) Fact(key, value string) { j.facts = append(j.facts, key+"="+value) }
+
+func (j *Job) sortedFacts() []string {
+	slices.Sort(j.facts)
+	return j.facts
+}
+
+// Keep makes a file that another stage has made an output of this one as well.
+func (j *Job) Keep(f store.File) { j.outputs = append(j.outputs, f) }
+
+// Copy makes the file name of fsys an output called path.
+func (j *Job) Copy(ctx context.Context, fsys fs.FS, name, path string) error {
+	sum, size, mode, err := hashFile(fsys, name)
+	if err != nil {
+		return err
+	}
+	c := store.Content{Digest: sum, Size: size, Open: func() (io.ReadCloser, error) { return fsys.Open(name) }}
+	if err := j.put(ctx, c); err != nil {
+		return err
+	}
+	j.Keep(store.NewFile(path, mode, c.Blob()))
+	return nil
+}
+
+// Write makes what write writes an output called path.
+func (j *Job) Write(ctx context.Context, path string, write func(w io.Writer) error) error {
+	b, err := j.Blob(ctx, write)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	j.Keep(store.NewFile(path, 0o644, b))
+	return nil
+}
+
+// Blob stores what write writes, for an output that has it as one of its parts.
+func (j *Job) Blob(ctx context.Context, write func(w io.Writer) error) (store.Blob, error) {
+	dir, err := j.Dir()
+	if err != nil {
+		return store.Blob{}, err
+	}
+	tmp, err := os.CreateTemp(dir, "blob-")
+	if err != nil {
+		return store.Blob{}, err
+	}
+	defer os.Remove(tmp.Name())
+	err = write(tmp)
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return store.Blob{}, err
+	}
+	c, err := store.FileContent(tmp.Name())
+	if err != nil {
+		return store.Blob{}, err
+	}
+	return c.Blob(), j.put(ctx, c)
+}
+
+// Join makes the parts, which are all stored, an output called path.
+func (j *Job) Join(ctx context.Context, path string, parts ...store.Blob) error {
+	f := store.File{Path: path, Mode: 0o644, Parts: parts}
+	for _, p := range parts {
+		f.Size += p.Size
+	}
+	r, err := j.Open(ctx, f)
+	if err != nil {
+		return fmt.Errorf("join %s: %w", path, err)
+	}
+	defer r.Close()
+	if f.Digest, _, err = store.SumReader(r); err != nil {
+		return fmt.Errorf("join %s: %w", path, err)
+	}
+	j.Keep(f)
+	return nil
+}
+
+func (j *Job) put(ctx context.Context, c store.Content) error {
+	wrote, err := j.exec.pipeline.Store.Blobs().Put(ctx, c)
+	if wrote {
+		j.wrote += c.Size
+	}
+	return err
+}
+
+// sorted are the outputs by path. Two of one path, or of paths that FAT takes for one,
+// are an error.
+func (j *Job) sorted() ([]store.File, error) {
+	slices.SortFunc(j.outputs, func(a, b store.File) int { return strings.Compare(a.Path, b.Path) })
+	seen := map[string]string{}
+	for _, f := range j.outputs {
+		if err := store.CheckPath(f.Path); err != nil {
+			return nil, err
+		}
+		folded := strings.ToLower(f.Path)
+		if other, ok := seen[folded]; ok {
+			return nil, fmt.Errorf("%s is made twice (as %s)", f.Path, other)
+		}
+		seen[folded] = f.Path
+	}
+	return j.outputs, nil
+}

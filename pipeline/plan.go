@@ -1,0 +1,191 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+
+	"piimg/recipes"
+	"piimg/store"
+)
+
+// Pipeline is a set of stages and where they work. Fill it in and leave it alone then;
+// its methods may be called concurrently.
+type Pipeline struct {
+	Store    *store.Store
+	Stages   []Stage
+	Fetchers []Fetcher
+	Cache    string      // folder for downloads, kept
+	Work     string      // folder for temporary files; they are removed
+	Scope    string      // trust scope: steps finished in one are not taken in another
+	Jobs     int         // steps that run at once; 0: as many as there are processors
+	Offline  bool        // use no network
+	Check    bool        // run every step even if it is finished, and compare
+	Events   func(Event) // called one at a time; may be nil
+
+	mu sync.Mutex // for Events
+}
+
+func (p *Pipeline) emit(e Event) {
+	if p.Events == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.Events(e)
+}
+
+// Plan is what a recipe needs to be done.
+type Plan struct {
+	pipeline *Pipeline
+	wish     Wish
+	lock     *recipes.Lock
+	nodes    []*node // in an order in which needs come first
+}
+
+// Plan orders the steps of r. It reads the files beside the recipe and asks for versions
+// of tools, and runs nothing else. boards are those of the recipe; l has to pin every
+// source.
+func (p *Pipeline) Plan(ctx context.Context, r *recipes.Recipe, boards []recipes.Board, l *recipes.Lock) (*Plan, error) {
+	w := Wish{Recipe: r, Boards: boards, Digest: r.Digest(l)}
+	byName := map[string]*node{}
+	var nodes []*node
+	for _, s := range p.Stages {
+		step, err := s.Plan(w)
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", s.Name(), err)
+		}
+		if step == nil {
+			continue
+		}
+		n, err := p.newNode(ctx, w, l, s, step)
+		if err != nil {
+			return nil, fmt.Errorf("plan %s: %w", s.Name(), err)
+		}
+		byName[s.Name()] = n
+		nodes = append(nodes, n)
+	}
+	for _, n := range nodes {
+		for _, need := range n.step.Needs {
+			if other := byName[need]; other != nil {
+				n.needs = append(n.needs, other)
+			}
+		}
+	}
+	ordered, err := order(nodes)
+	return &Plan{p, w, l, ordered}, err
+}
+
+// order sorts nodes so that needs come first, and by the given order otherwise.
+func order(nodes []*node) ([]*node, error) {
+	var sorted []*node
+	state := map[*node]int{} // 1: being visited, 2: placed
+	var visit func(n *node, path []string) error
+	visit = func(n *node, path []string) error {
+		path = append(path, n.name())
+		switch state[n] {
+		case 1:
+			return fmt.Errorf("stages need each other: %s", strings.Join(path, " → "))
+		case 2:
+			return nil
+		}
+		state[n] = 1
+		for _, need := range n.needs {
+			if err := visit(need, slices.Clone(path)); err != nil {
+				return err
+			}
+		}
+		state[n] = 2
+		sorted = append(sorted, n)
+		return nil
+	}
+	for _, n := range nodes {
+		if err := visit(n, nil); err != nil {
+			return nil, err
+		}
+	}
+	return sorted, nil
+}
+
+// Verdict is what would become of one step.
+type Verdict struct {
+	Step string       `json:"step"`
+	Hit  bool         `json:"hit"`
+	Why  string       `json:"why"`
+	Key  store.Digest `json:"key,omitzero"` // zero where it depends on what has yet to run
+}
+
+// Explain says of every step whether it is finished, and if not, why not.
+func (pl *Plan) Explain(ctx context.Context) ([]Verdict, error) {
+	made := map[*node]store.Step{}
+	var all []Verdict
+	for _, n := range pl.nodes {
+		v := Verdict{Step: n.name()}
+		if open := unfinished(n, made); open != "" {
+			v.Why = "waits for " + open
+			all = append(all, v)
+			continue
+		}
+		step, err := pl.lookup(ctx, n, made)
+		if err != nil {
+			return nil, err
+		}
+		v.Key, v.Hit, v.Why = step.Key, step.hit, step.why
+		if step.hit {
+			made[n] = step.Step
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+// unfinished names the first need of n that is not made.
+func unfinished(n *node, made map[*node]store.Step) string {
+	for _, need := range n.needs {
+		if _, ok := made[need]; !ok {
+			return need.name()
+		}
+	}
+	return ""
+}
+
+// found is a step as the store knows it: finished, or else with only its key and inputs.
+type found struct {
+	store.Step
+	hit bool
+	why string
+}
+
+// lookup looks for n among the finished steps. All that n needs is made.
+func (pl *Plan) lookup(ctx context.Context, n *node, made map[*node]store.Step) (found, error) {
+	inputs := n.inputs(made)
+	key, err := keyOf(inputs)
+	if err != nil {
+		return found{}, fmt.Errorf("key of %s: %w", n.name(), err)
+	}
+	steps := pl.pipeline.Store.Steps()
+	step, err := steps.Get(ctx, key)
+	if err == nil {
+		return found{step, true, "unchanged"}, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return found{}, fmt.Errorf("look for step %s: %w", n.name(), err)
+	}
+	miss := found{Step: store.Step{Key: key, Inputs: inputs}}
+	last, err := steps.Last(ctx, pl.wish.Recipe.Name, n.name())
+	switch {
+	case ctx.Err() != nil:
+		return found{}, ctx.Err()
+	case err != nil:
+		miss.why = "never built in this store"
+	case last.Key == key:
+		miss.why = "its result is no longer in the store"
+	default:
+		miss.why = difference(last.Inputs, inputs)
+	}
+	return miss, nil
+}

@@ -1,0 +1,18 @@
+// Package sources gets what images are made from. All is the only list of kinds.
+package sources
+
+import (
+	"net/http"
+	"time"
+
+	"piimg/pipeline"
+)
+
+// All are the kinds of sources.
+func All() []pipeline.Fetcher {
+	return []pipeline.Fetcher{
+		Module{},
+		Local{},
+		URL{Client: &http.Client{Timeout: 30 * time.Minute}},
+	}
+}

@@ -1,0 +1,137 @@
+// Package kernel is the stage that takes a kernel, its device trees and the overlays
+// that the recipe turns on.
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+
+	"piimg/pipeline"
+	"piimg/pipeline/format/arm64"
+	"piimg/recipes"
+)
+
+// Stage is the kernel stage.
+type Stage struct{}
+
+type params struct {
+	Kernel       recipes.Ref   `json:"kernel"`
+	Name         string        `json:"name"`
+	DTBs         []recipes.Ref `json:"dtbs"`
+	Overlays     []string      `json:"overlays"` // names, without parameters
+	OverlaysFrom recipes.Ref   `json:"overlays_from"`
+	Ship         []string      `json:"ship"`
+	Boards       []board       `json:"boards"`
+}
+
+// board is what the choice of an overlay depends on.
+type board struct {
+	Name     string `json:"name"`
+	Platform string `json:"platform"`
+}
+
+func (Stage) Name() string { return "kernel" }
+func (Stage) Version() int { return 1 }
+
+// Plan declares the kernel, the device trees and, where overlays are wanted, their folder.
+func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
+	r := w.Recipe
+	p := params{
+		Kernel: r.Kernel.File, Name: r.Kernel.Name, DTBs: r.DTB.Files,
+		Overlays: overlayNames(r.DTB.Overlays), OverlaysFrom: r.DTB.OverlaysFrom, Ship: r.DTB.Ship,
+	}
+	for _, b := range w.Boards {
+		p.Boards = append(p.Boards, board{b.Model, b.Platform})
+	}
+	s := &pipeline.Step{}
+	s.Reads(p.Kernel)
+	s.Reads(p.DTBs...)
+	if p.OverlaysFrom.Path == "" && len(p.Overlays)+len(p.Ship) > 0 {
+		return nil, errors.New("dtb.overlays_from: the recipe uses overlays and does not say where they are")
+	}
+	if p.OverlaysFrom.Path != "" {
+		s.Reads(p.OverlaysFrom)
+	}
+	s.Params = p
+	return s, nil
+}
+
+// Run copies the kernel and the trees, and resolves each overlay for each board.
+func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
+	var p params
+	if err := job.Params(&p); err != nil {
+		return err
+	}
+	if err := copyKernel(ctx, job, p); err != nil {
+		return fmt.Errorf("kernel.file: %w", err)
+	}
+	for n, r := range p.DTBs {
+		if err := copyTrees(ctx, job, r); err != nil {
+			return fmt.Errorf("dtb.files[%d]: %w", n, err)
+		}
+	}
+	if p.OverlaysFrom.Path == "" {
+		return nil
+	}
+	return copyOverlays(ctx, job, p)
+}
+
+// copyKernel copies the kernel and finds out its release. A file that no 64-bit board
+// can start is refused here, by name: later it would only be a board that stays dark.
+func copyKernel(ctx context.Context, job *pipeline.Job, p params) error {
+	fsys, names, err := job.Glob(ctx, p.Kernel)
+	if err != nil {
+		return err
+	}
+	if len(names) > 1 {
+		return fmt.Errorf("%s matches %d files, one is wanted", p.Kernel, len(names))
+	}
+	release, err := inspect(fsys, names[0])
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Kernel, err)
+	}
+	if release != "" {
+		job.Fact("kernel.release", release)
+	}
+	return job.Copy(ctx, fsys, names[0], p.Name)
+}
+
+// inspect checks the header of a kernel and returns its release, "" where it is compressed.
+func inspect(fsys fs.FS, name string) (string, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	head := make([]byte, 4096)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	h, err := arm64.ParseHeader(head[:n])
+	if err != nil || h.Gzip {
+		return "", err
+	}
+	release, err := arm64.Release(f)
+	if errors.Is(err, arm64.ErrNoRelease) {
+		return "", nil // a kernel that was built without one boots all the same
+	}
+	return release, err
+}
+
+func copyTrees(ctx context.Context, job *pipeline.Job, r recipes.Ref) error {
+	fsys, names, err := job.Glob(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := job.Copy(ctx, fsys, name, path.Base(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

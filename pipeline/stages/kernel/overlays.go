@@ -1,0 +1,103 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"piimg/pipeline"
+	"piimg/pipeline/format/overlaymap"
+)
+
+const mapName = "overlay_map.dtb"
+
+// overlayNames are the names in dtoverlay= lines, without their parameters.
+func overlayNames(overlays []string) []string {
+	names := make([]string, 0, len(overlays))
+	for _, o := range overlays {
+		name, _, _ := strings.Cut(o, ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+// copyOverlays copies the map, the overlays that the boards will ask for and those that
+// are shipped besides, to overlays/.
+func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
+	dir, err := overlayDir(ctx, job, p)
+	if err != nil {
+		return fmt.Errorf("dtb.overlays_from: %w", err)
+	}
+	resolve, err := resolver(dir)
+	if err != nil {
+		return fmt.Errorf("dtb.overlays_from: %w", err)
+	}
+	var wanted []string
+	for n, name := range p.Overlays {
+		for _, b := range p.Boards {
+			file, err := resolve(name, b.Platform)
+			if err == nil {
+				err = exists(dir, file+".dtbo")
+			}
+			if err != nil {
+				return fmt.Errorf("dtb.overlays[%d]: overlay %s for %s: %w", n, name, b.Name, err)
+			}
+			wanted = append(wanted, file+".dtbo")
+		}
+	}
+	for n, pattern := range p.Ship {
+		names, err := fs.Glob(dir, pattern)
+		if err == nil && len(names) == 0 {
+			err = fs.ErrNotExist
+		}
+		if err != nil {
+			return fmt.Errorf("dtb.ship[%d]: %s: %w", n, pattern, err)
+		}
+		wanted = append(wanted, names...)
+	}
+	if exists(dir, mapName) == nil {
+		wanted = append(wanted, mapName)
+	}
+	slices.Sort(wanted)
+	for _, name := range slices.Compact(wanted) {
+		if err := job.Copy(ctx, dir, name, "overlays/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overlayDir is the folder of the overlays.
+func overlayDir(ctx context.Context, job *pipeline.Job, p params) (fs.FS, error) {
+	fsys, names, err := job.Glob(ctx, p.OverlaysFrom)
+	if err != nil {
+		return nil, err
+	}
+	return fs.Sub(fsys, path.Clean(names[0]))
+}
+
+// resolver finds the file of an overlay on a platform: by the map, or as it is called
+// where there is no map.
+func resolver(dir fs.FS) (func(name, platform string) (string, error), error) {
+	doc, err := fs.ReadFile(dir, mapName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func(name, _ string) (string, error) { return name, nil }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := overlaymap.Parse(doc)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", mapName, err)
+	}
+	return m.Resolve, nil
+}
+
+func exists(fsys fs.FS, name string) error {
+	_, err := fs.Stat(fsys, name)
+	return err
+}

@@ -1,0 +1,22 @@
+// Package stages lists the stages of the pipeline. All is the only list.
+package stages
+
+import (
+	"piimg/pipeline"
+	"piimg/pipeline/stages/bootfs"
+	"piimg/pipeline/stages/firmware"
+	"piimg/pipeline/stages/initramfs"
+	"piimg/pipeline/stages/kernel"
+	"piimg/pipeline/stages/uroot"
+)
+
+// All are the stages, the one that makes up the boot files last.
+func All() []pipeline.Stage {
+	return []pipeline.Stage{
+		firmware.Stage{},
+		kernel.Stage{},
+		uroot.Stage{},
+		initramfs.Stage{},
+		bootfs.Stage{},
+	}
+}
