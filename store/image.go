@@ -150,15 +150,16 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	return c.Digest, nil
 }
 
-// Complete says which blob of i the store lacks, by an error that wraps io/fs.ErrNotExist.
+// Complete says which blob of i the store lacks: the error wraps io/fs.ErrNotExist for
+// one that is missing and ErrCorrupt for one of another size.
 func (s *Store) Complete(ctx context.Context, i *Image) error {
 	for _, b := range i.Blobs() {
-		have, err := s.Blobs().Has(ctx, b)
+		info, err := s.bucket.Stat(ctx, BlobKey(b.Digest))
 		if err != nil {
-			return err
+			return fmt.Errorf("blob %s of %d bytes (%s): %w", b.Digest.Short(), b.Size, i.using(b), err)
 		}
-		if !have {
-			return fmt.Errorf("blob %s of %d bytes (%s): %w", b.Digest.Short(), b.Size, i.using(b), fs.ErrNotExist)
+		if info.Size != b.Size {
+			return fmt.Errorf("blob %s (%s) has %d bytes, not %d: %w", b.Digest.Short(), i.using(b), info.Size, b.Size, ErrCorrupt)
 		}
 	}
 	return nil

@@ -1,0 +1,230 @@
+// Package board says which board runs what: an environment, a single image, or nothing
+// from the network. Each board has a log of its assignments, and the newest counts.
+package board
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"piimg/store"
+)
+
+// Mode is where a board boots from.
+type Mode string
+
+// The modes.
+const (
+	Net   Mode = "net"   // what its environment or image says
+	Local Mode = "local" // its own medium: the front end has no file for it
+)
+
+// folder holds the logs of all boards.
+const folder = "boards"
+
+// version is the version of the payload.
+const version = 1
+
+// Assignment is one step of a board's log. The json form is what is stored.
+type Assignment struct {
+	store.Link
+	Version int          `json:"v"`
+	Board   ID           `json:"board"`
+	Mode    Mode         `json:"mode"`
+	Env     string       `json:"env,omitempty"` // for Net, this or Image
+	Image   store.Digest `json:"image,omitzero"`
+	Actor   string       `json:"actor"`
+	Reason  string       `json:"reason"`
+	Time    time.Time    `json:"time"` // UTC, whole seconds, by the clock of who set it
+	Nonce   string       `json:"nonce"`
+
+	Unchanged bool `json:"-"` // nothing was appended: the board was assigned to this already
+}
+
+// Options say what a board is to run, and who says so. Actor is required. With Mode Net,
+// the default, exactly one of Env and Image is; with Local neither.
+type Options struct {
+	Mode   Mode
+	Env    string // may have run nothing yet
+	Image  store.Digest
+	Actor  string
+	Reason string
+
+	Now   func() time.Time // nil for the clock
+	Nonce func() string    // nil for 128 random bits
+}
+
+// Set assigns the board. An Image has to be complete in the store; what is missing is
+// named, by an error that wraps io/fs.ErrNotExist or store.ErrCorrupt. Where the board
+// is assigned to the same already, that assignment comes back, Unchanged. The error wraps
+// store.ErrConflict and names the winner where somebody else sets the board meanwhile.
+func Set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, error) {
+	a, err := set(ctx, s, id, o)
+	if err != nil {
+		return Assignment{}, fmt.Errorf("assign board %s: %w", id, err)
+	}
+	return a, nil
+}
+
+func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, error) {
+	a := o.assignment(id)
+	if err := a.check(id); err != nil {
+		return Assignment{}, err
+	}
+	if !a.Image.IsZero() {
+		i, err := s.Image(ctx, a.Image)
+		if err != nil {
+			return Assignment{}, err
+		}
+		if err := s.Complete(ctx, i); err != nil {
+			return Assignment{}, fmt.Errorf("image %s is not complete: %w", a.Image.Short(), err)
+		}
+	}
+	stored, err := logOf(s, id).Head(ctx, 0)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Assignment{}, err
+	}
+	if err == nil {
+		head, err := decode(stored, id)
+		if err != nil {
+			return Assignment{}, err
+		}
+		if head.Mode == a.Mode && head.Env == a.Env && head.Image == a.Image {
+			head.Unchanged = true
+			return head, nil
+		}
+	}
+	return a.appendTo(ctx, s, stored)
+}
+
+// appendTo appends a after head.
+func (a Assignment) appendTo(ctx context.Context, s *store.Store, head store.Entry) (Assignment, error) {
+	log := logOf(s, a.Board)
+	a.Link = log.Next(head)
+	payload, err := json.Marshal(a)
+	if err != nil {
+		return Assignment{}, err
+	}
+	stored, err := log.Append(ctx, a.Link, payload)
+	if errors.Is(err, store.ErrConflict) {
+		return Assignment{}, a.lost(ctx, log, err)
+	}
+	if err != nil {
+		return Assignment{}, err
+	}
+	return decode(stored, a.Board)
+}
+
+// lost says who has the step that a was to be.
+func (a Assignment) lost(ctx context.Context, log store.Log, conflict error) error {
+	stored, err := log.At(ctx, a.Seq)
+	if err != nil {
+		return errors.Join(conflict, err)
+	}
+	winner, err := decode(stored, a.Board)
+	if err != nil {
+		return errors.Join(conflict, err)
+	}
+	return fmt.Errorf("step %d (%s by %s) came first: %w", winner.Seq, winner.target(), winner.Actor, store.ErrConflict)
+}
+
+func (o Options) assignment(id ID) Assignment {
+	mode, now, nonce := o.Mode, o.Now, o.Nonce
+	if mode == "" {
+		mode = Net
+	}
+	if now == nil {
+		now = time.Now
+	}
+	if nonce == nil {
+		nonce = rand.Text
+	}
+	return Assignment{
+		Version: version, Board: id, Mode: mode, Env: o.Env, Image: o.Image,
+		Actor: o.Actor, Reason: o.Reason, Time: now().UTC().Truncate(time.Second), Nonce: nonce(),
+	}
+}
+
+// check says what is wrong with a as an assignment of the board id.
+func (a Assignment) check(id ID) error {
+	if known, err := ParseID(string(id)); err != nil || known != id {
+		return fmt.Errorf("%q is not the id of a board", id)
+	}
+	switch {
+	case a.Board != id:
+		return fmt.Errorf("the assignment is of board %q", a.Board)
+	case a.Mode != Net && a.Mode != Local:
+		return fmt.Errorf("mode %q is neither %s nor %s", a.Mode, Net, Local)
+	case a.Mode == Local && (a.Env != "" || !a.Image.IsZero()):
+		return errors.New("a board that boots locally has no environment and no image")
+	case a.Mode == Net && (a.Env != "") == !a.Image.IsZero():
+		return errors.New("a board has an environment or an image, one of the two")
+	case a.Actor == "":
+		return errors.New("say who does it: the actor is empty")
+	case a.Env != "":
+		return store.CheckEnv(a.Env)
+	}
+	return nil
+}
+
+// target is what a board was assigned to, for people.
+func (a Assignment) target() string {
+	switch {
+	case a.Mode == Local:
+		return string(Local)
+	case a.Env != "":
+		return a.Env
+	}
+	return a.Image.Short()
+}
+
+// Get is the newest assignment of a board. The error wraps io/fs.ErrNotExist where it
+// never had one.
+func Get(ctx context.Context, s *store.Store, id ID) (Assignment, error) {
+	if known, err := ParseID(string(id)); err != nil || known != id {
+		return Assignment{}, fmt.Errorf("%q is not the id of a board", id)
+	}
+	stored, err := logOf(s, id).Head(ctx, 0)
+	if err != nil {
+		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
+	}
+	a, err := decode(stored, id)
+	if err != nil {
+		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
+	}
+	return a, nil
+}
+
+// List is the boards that have an assignment, sorted.
+func List(ctx context.Context, s *store.Store) ([]ID, error) {
+	names, err := s.Logs(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	var ids []ID
+	for _, name := range names {
+		ids = append(ids, ID(name))
+	}
+	return ids, nil
+}
+
+func logOf(s *store.Store, id ID) store.Log { return s.Log(folder + "/" + string(id)) }
+
+// decode reads the payload of an entry of the log of the board id.
+func decode(stored store.Entry, id ID) (Assignment, error) {
+	var a Assignment
+	if err := json.Unmarshal(stored.Payload, &a); err != nil {
+		return Assignment{}, fmt.Errorf("step %d: %w", stored.Seq, errors.Join(store.ErrCorrupt, err))
+	}
+	if a.Version != version {
+		return Assignment{}, fmt.Errorf("step %d has version %d, this piimg knows version %d", stored.Seq, a.Version, version)
+	}
+	if err := a.check(id); err != nil {
+		return Assignment{}, fmt.Errorf("step %d: %w: %w", stored.Seq, err, store.ErrCorrupt)
+	}
+	return a, nil
+}

@@ -1,0 +1,91 @@
+package env
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"piimg/store"
+)
+
+// who is what a promotion and a rollback have in common.
+type who struct {
+	actor, reason string
+	expect        *int64
+	now           func() time.Time
+	nonce         func() string
+}
+
+// check refuses an entry without an actor, and one after another head than expected.
+func (w who) check(name string, head Entry) error {
+	if w.actor == "" {
+		return errors.New("say who does it: the actor is empty")
+	}
+	if w.expect == nil || *w.expect == head.Seq {
+		return nil
+	}
+	if head.Seq == 0 {
+		return fmt.Errorf("%s has no step yet, not step %d: %w", name, *w.expect, store.ErrConflict)
+	}
+	return fmt.Errorf("%s, not step %d, is the head: %w", describe(head), *w.expect, store.ErrConflict)
+}
+
+// appendTo appends e to the environment called name, after head.
+func (w who) appendTo(ctx context.Context, s *store.Store, name string, head, e Entry) (Entry, error) {
+	now, nonce := w.now, w.nonce
+	if now == nil {
+		now = time.Now
+	}
+	if nonce == nil {
+		nonce = rand.Text
+	}
+	log := logOf(s, name)
+	e.Link = log.Next(store.Entry{Seq: head.Seq, Digest: head.Digest})
+	e.Version, e.Env, e.From = version, name, head.Image
+	e.Actor, e.Reason = w.actor, w.reason
+	e.Time, e.Nonce = now().UTC().Truncate(time.Second), nonce()
+	payload, err := json.Marshal(e)
+	if err != nil {
+		return Entry{}, err
+	}
+	stored, err := log.Append(ctx, e.Link, payload)
+	if errors.Is(err, store.ErrConflict) {
+		return Entry{}, lost(ctx, s, name, e.Seq, err)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return decode(stored, name)
+}
+
+// lost says who has the step that a caller wanted.
+func lost(ctx context.Context, s *store.Store, name string, seq int64, conflict error) error {
+	winner, err := at(ctx, s, name, seq)
+	if err != nil {
+		return errors.Join(conflict, err)
+	}
+	return fmt.Errorf("%s came first: %w", describe(winner), store.ErrConflict)
+}
+
+// describe is "step 42 of prod (promote of sha256:… by alice)".
+func describe(e Entry) string {
+	return fmt.Sprintf("step %d of %s (%s of %s by %s)", e.Seq, e.Env, e.Action, e.Image.Short(), e.Actor)
+}
+
+// check refuses an image that the store does not have in full.
+func check(ctx context.Context, s *store.Store, image store.Digest) error {
+	if image.IsZero() {
+		return errors.New("no image is given")
+	}
+	i, err := s.Image(ctx, image)
+	if err != nil {
+		return err
+	}
+	if err := s.Complete(ctx, i); err != nil {
+		return fmt.Errorf("image %s is not complete: %w", image.Short(), err)
+	}
+	return nil
+}

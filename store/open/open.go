@@ -1,0 +1,100 @@
+// Package open finds the bucket that a location names. Its list of schemes is the only one.
+package open
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"piimg/store"
+	"piimg/store/disk"
+	"piimg/store/mem"
+)
+
+// scheme is one way to write a location, and what opens it.
+type scheme struct {
+	prefix string
+	form   string // for people; "" is not offered
+	open   func(ctx context.Context, location string) (store.Bucket, error)
+}
+
+// schemes is the registry. A location that starts with no prefix is a path.
+func schemes() []scheme {
+	return []scheme{
+		{"file:", "file:///path", openFile},
+		{"mem:", "mem:", openMem},
+		{"s3:", "", openS3},
+	}
+}
+
+// Bucket opens the bucket at location: a path or file:///path is a folder, which is
+// made if need be; mem: is a new bucket in memory. Errors name the location, without
+// the user and password that a URL may carry.
+func Bucket(ctx context.Context, location string) (store.Bucket, error) {
+	b, err := bucket(ctx, location)
+	if err != nil {
+		return nil, fmt.Errorf("open store %q: %w", withoutUser(location), err)
+	}
+	return b, nil
+}
+
+func withoutUser(location string) string {
+	scheme, rest, ok := strings.Cut(location, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	at := strings.LastIndexByte(host, '@')
+	if !ok || at < 0 {
+		return location
+	}
+	return scheme + "://" + rest[at+1:]
+}
+
+func bucket(ctx context.Context, location string) (store.Bucket, error) {
+	for _, s := range schemes() {
+		if strings.HasPrefix(location, s.prefix) {
+			return s.open(ctx, location)
+		}
+	}
+	if name, _, ok := strings.Cut(location, "://"); ok {
+		return nil, fmt.Errorf("scheme %q is not known: use %s", name, Forms())
+	}
+	if location == "" {
+		return nil, fmt.Errorf("the location is empty: use %s", Forms())
+	}
+	return disk.Open(location)
+}
+
+// Forms is how locations are written, for help and errors.
+func Forms() string {
+	forms := []string{"a path"}
+	for _, s := range schemes() {
+		if s.form != "" {
+			forms = append(forms, s.form)
+		}
+	}
+	return strings.Join(forms, ", ")
+}
+
+func openFile(_ context.Context, location string) (store.Bucket, error) {
+	u, err := url.Parse(location)
+	if err != nil {
+		return nil, err
+	}
+	if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("a file URL has three slashes and an absolute path, and nothing after it: file:///path")
+	}
+	return disk.Open(u.Path)
+}
+
+func openMem(_ context.Context, location string) (store.Bucket, error) {
+	if location != "mem:" {
+		return nil, errors.New("a bucket in memory has no name: mem:")
+	}
+	return mem.New(), nil
+}
+
+func openS3(context.Context, string) (store.Bucket, error) {
+	return nil, errors.New("S3 is not in this version: use a path")
+}
