@@ -77,7 +77,7 @@ func (r *reader) dtb(t *table, k Kernel) DTB {
 		d.OverlaysFrom = r.ref(from, refFolder)
 	case k.File.Source != "":
 		d.OverlaysFrom = Ref{k.File.Source, "overlays"}
-	case len(d.Overlays)+len(d.Ship) > 0:
+	case len(d.Overlays)+len(d.Ship) > 0 && k.File.Path != "":
 		t.must("overlays_from", "the kernel comes from no source, so say where the .dtbo files are")
 	}
 	t.done()
@@ -157,7 +157,7 @@ func (r *reader) command(names map[string]string) func(*node) {
 		switch first, taken := names[name]; {
 		case strings.HasPrefix(c, "cmds/"):
 			r.fail(n, "write "+quote(strings.TrimPrefix(c, "cmds/")), "%q is written from cmds/ on", c)
-		case !modulePathPart.MatchString(c):
+		case !commandPath.MatchString(c):
 			r.fail(n, `write the package below cmds/: "core/ls"`, "%q is not a package of commands", c)
 		case taken:
 			r.fail(n, "keep one of them", "%q and %q are both called %s", first, c, name)
@@ -184,5 +184,9 @@ func (r *reader) isCommand(t *table, n *node, key, name string, commands []strin
 		missing.key = join(t.n.key, key)
 		n = &missing
 	}
-	r.fail(n, suggest(name, "commands", slices.Collect(maps.Keys(names))), "%q is not among the commands", name)
+	hint := didYouMean(name, slices.Collect(maps.Keys(names)))
+	if hint == "" {
+		hint = "add its package to uroot.commands"
+	}
+	r.fail(n, hint, "%q is not among the commands", name)
 }

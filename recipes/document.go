@@ -19,7 +19,9 @@ const maxFile = 256 << 10
 // document is one TOML file.
 type document struct {
 	file string // for people
-	dir  string // its folder, relative to the folder of the main recipe, with slashes
+	dir  string // what its paths are relative to: its folder below the main recipe's, with slashes
+
+	source bool // dir is a source instead
 }
 
 // node is one value of a document, with its place.
@@ -28,6 +30,7 @@ type node struct {
 	line int
 	key  string // as written: initramfs.file[2].mode
 
+	raw   string   // a number as written: 0o755
 	value any      // string, int64, float64, bool, time.Time, []*node or map[string]*node
 	order []string // the keys of a table, as written
 }
@@ -93,7 +96,7 @@ func (d *document) parse(src string) (root *node, err error) {
 	var values map[string]any
 	md, err := toml.Decode(src, &values)
 	if err != nil {
-		return nil, d.syntax(err)
+		return nil, d.syntax(src, err)
 	}
 	at, err := scan(src, md)
 	if err != nil {
@@ -104,7 +107,7 @@ func (d *document) parse(src string) (root *node, err error) {
 
 // build joins the values of the library with their places.
 func (d *document) build(at layout, path string, v any) *node {
-	n := &node{doc: d, line: max(1, at[path].line), key: path}
+	n := &node{doc: d, line: max(1, at[path].line), key: path, raw: at[path].raw}
 	switch v := v.(type) {
 	case map[string]any:
 		m := make(map[string]*node, len(v))
@@ -134,7 +137,7 @@ func (d *document) build(at layout, path string, v any) *node {
 }
 
 // syntax puts a mistake that the library found into our form.
-func (d *document) syntax(err error) *Error {
+func (d *document) syntax(src string, err error) *Error {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
 		return &Error{File: d.file, Line: 1, Msg: err.Error()}
@@ -144,7 +147,18 @@ func (d *document) syntax(err error) *Error {
 		r[0] = unicode.ToLower(r[0])
 		msg = string(r)
 	}
-	return &Error{File: d.file, Line: max(1, pe.Position.Line), Key: pe.LastKey, Msg: msg, Help: syntaxHint(msg)}
+	e := &Error{File: d.file, Line: max(1, pe.Position.Line), Key: pe.LastKey, Msg: msg, Help: syntaxHint(msg)}
+	if !onLine(src, e.Line, e.Key) {
+		e.Key = "" // it is one further up
+	}
+	return e
+}
+
+// onLine says whether the last part of key stands on a line of src.
+func onLine(src string, line int, key string) bool {
+	lines := strings.Split(src, "\n")
+	last := strings.Trim(key[strings.LastIndexByte(key, '.')+1:], `"`)
+	return line <= len(lines) && strings.Contains(lines[line-1], last)
 }
 
 // syntaxHints are what to do about the syntax errors that recipes really run into: a
@@ -153,6 +167,8 @@ var syntaxHints = []struct{ in, hint string }{
 	{"leading zeroes", `write modes as strings: mode = "0644"`},
 	{"already been defined", "say each key once, and open each [table] once"},
 	{"newlines not allowed within inline tables", "write a [table] with one key on each line"},
+	{"array terminator", "close the list with ]"},
+	{"to end table name", `quote it: [config."board-type=0x11"]`},
 	{"bare keys cannot contain", `quote it: [config."board-type=0x11"], "overlays+" = […]`},
 	{"strings cannot contain newlines", `use """ for a text of several lines`},
 	{"invalid escape", "use '…' for a text with backslashes"},

@@ -139,10 +139,15 @@ func (l *loader) merge(path string, base, over *node) *node {
 			l.add(n.mistake(fmt.Sprintf("write %q to replace the list, or %q to append to it", key, written), "stands beside %q", key))
 			continue
 		}
-		if m[key] == nil {
+		before := m[key]
+		after := l.value(join(path, key), before, n, appends)
+		if after == nil {
+			continue
+		}
+		if before == nil {
 			out.order = append(out.order, key)
 		}
-		m[key] = l.value(join(path, key), m[key], n, appends)
+		m[key] = after
 	}
 	return out
 }
@@ -158,6 +163,7 @@ func appendKey(written string, n *node) (key string, appends bool) {
 }
 
 // value is what becomes of one key. old is nil where no document had it before.
+// The result is nil if there is still none.
 func (l *loader) value(path string, old, n *node, appends bool) *node {
 	if appends {
 		return l.append(path, old, n)

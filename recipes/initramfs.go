@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -91,7 +92,8 @@ func (p *placed) path(n *node) string {
 
 // nested reports paths below a path that is no folder.
 func (p *placed) nested() {
-	for s, n := range p.at {
+	for _, s := range slices.Sorted(maps.Keys(p.at)) {
+		n := p.at[s]
 		for dir := path.Dir(s); dir != "."; dir = path.Dir(dir) {
 			if upper := p.at[dir]; upper != nil {
 				p.fail(n, "", "%q is below %q, which is no folder: see %s", s, dir, upper.pos())
@@ -108,10 +110,10 @@ func (p *placed) file(t *table, key string) File {
 	}
 	f.UID, f.GID = p.owner(t.get("owner"))
 	content, from, tmpl := t.get("content"), t.get("from"), t.get("template")
-	t.done()
+	clean := t.done()
 	said := slices.DeleteFunc([]*node{content, from, tmpl}, func(n *node) bool { return n == nil })
 	switch {
-	case t.n == nil:
+	case t.n == nil || len(said) == 0 && !clean:
 	case len(said) == 0:
 		p.fail(t.n, `add content, from or template; content = "" makes an empty file`, "says nothing about the content")
 	case len(said) > 1:
@@ -149,7 +151,8 @@ func templateFault(err error) string {
 	if m == nil {
 		return msg
 	}
-	return fmt.Sprintf("line %s of the template: %s", m[1], msg[len(m[0]):])
+	msg, _, _ = strings.Cut(msg[len(m[0]):], " in type ")
+	return fmt.Sprintf("line %s of the template: %s", m[1], msg)
 }
 
 func (p *placed) symlink(t *table, key string) Symlink {
@@ -192,16 +195,16 @@ func (r *reader) perm(n *node, most uint32) uint32 {
 		}
 	case int64:
 		v = uint64(x)
+		if !strings.HasPrefix(n.raw, "0o") {
+			r.fail(n, fmt.Sprintf("a mode is octal: write \"%04d\"", x), "%d is a decimal number", x)
+			return 0
+		}
 	default:
 		r.fail(n, `write octal digits: "0755"`, "must be a string, not %s", n.kind())
 		return 0
 	}
 	if v > uint64(most) {
-		hint := ""
-		if _, ok := n.value.(int64); ok {
-			hint = `a mode is octal: write "0755" or 0o755`
-		}
-		r.fail(n, hint, "mode %#o is above %#o", v, most)
+		r.fail(n, "", "mode %04o is above %04o", v, most)
 		return 0
 	}
 	return uint32(v)

@@ -17,8 +17,9 @@ import (
 
 // place is where a key or a list element stands.
 type place struct {
-	line int // from 1
-	seq  int // counts places in the order of the text
+	line int    // from 1
+	seq  int    // counts places in the order of the text
+	raw  string // a value without quotes or brackets, as written: 0o755
 }
 
 // layout maps key paths, such as "initramfs.file[2].mode", to places.
@@ -121,14 +122,14 @@ func (s *scanner) openElement(key []string, line int) string {
 // add notes a place, unless the path has one.
 func (s *scanner) add(path string, line int) {
 	if _, ok := s.at[path]; !ok {
-		s.at[path] = place{line, len(s.at)}
+		s.at[path] = place{line: line, seq: len(s.at)}
 	}
 }
 
 // set moves the place of a path to line: a header says more than what implied it.
 func (s *scanner) set(path string, line int) {
 	if p, ok := s.at[path]; ok {
-		s.at[path] = place{line, p.seq}
+		s.at[path] = place{line: line, seq: p.seq}
 	}
 }
 
@@ -143,7 +144,11 @@ func (s *scanner) value(path string, key []string) {
 	case '{':
 		s.inline(path, key)
 	default:
+		start := s.off
 		s.until(",]}#\n")
+		p := s.at[path]
+		p.raw = strings.TrimSpace(s.src[start:s.off])
+		s.at[path] = p
 	}
 }
 

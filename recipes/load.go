@@ -36,8 +36,8 @@ func (o LoadOptions) Load(file string) (*Recipe, error) {
 
 	l := &loader{dir: filepath.Clean(dir), root: root, read: map[string]bool{}}
 	l.follow(base, nil, nil)
-	if len(l.docs) == 0 || l.docs[len(l.docs)-1].doc.dir == "" {
-		return nil, l.errs.err(nil)
+	if len(l.errs) > 0 { // what else is wrong depends on the text that is not there
+		return nil, l.errs.err(l.files())
 	}
 	all := l.merged()
 	r := &reader{root: root, boards: boards, errs: l.errs}
@@ -93,6 +93,8 @@ func note(where map[string]Pos, path string, n *node) {
 const maxEpoch = 1<<32 - 1
 
 const epochHint = "times in an image start in 1980, where FAT's clock starts"
+
+const dayHint = `write the day of the oldest EEPROM release in the fleet: "2024-04-15"`
 
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
@@ -185,12 +187,16 @@ func (r *reader) date(n *node) string {
 	if t, ok := n.value.(time.Time); ok && t.Location().String() == "date-local" {
 		return t.Format(time.DateOnly)
 	}
+	if _, ok := n.value.(time.Time); ok {
+		r.fail(n, dayHint, "must be a day, without a time")
+		return ""
+	}
 	s, ok := r.str(n)
 	if !ok {
 		return ""
 	}
 	if _, err := time.Parse(time.DateOnly, s); err != nil {
-		r.fail(n, `write the day of the oldest EEPROM release in the fleet: "2024-04-15"`, "%q is not a day", s)
+		r.fail(n, dayHint, "%q is not a day", s)
 	}
 	return s
 }

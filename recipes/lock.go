@@ -31,6 +31,8 @@ type Pin struct {
 // lockVersion is the only version of the file's form so far.
 const lockVersion = 1
 
+const lockHint = `make the file anew with "piimg lock"`
+
 // LockFile is where the lock of a recipe lies: pi4.lock beside pi4.toml.
 func LockFile(recipeFile string) string {
 	return strings.TrimSuffix(recipeFile, ".toml") + ".lock"
@@ -53,7 +55,7 @@ func LoadLock(file string) (*Lock, error) {
 }
 
 func (r *reader) lock(t *table) *Lock {
-	if n := t.must("version", `make the file anew with "piimg lock"`); n != nil {
+	if n := t.must("version", lockHint); n != nil {
 		if v, ok := n.value.(int64); !ok || v != lockVersion {
 			r.fail(n, "use the piimg that wrote it, or a newer one", "this piimg reads version %d only", lockVersion)
 			return &Lock{} // the rest may mean anything
@@ -70,16 +72,18 @@ func (r *reader) lock(t *table) *Lock {
 
 func (r *reader) pin(t *table) Pin {
 	var p Pin
-	p.Kind = r.oneOf(t.must("kind", ""), "module", "file", "dir", "url")
-	p.From, _ = r.filled(t.must("from", ""))
+	p.Kind = r.oneOf(t.must("kind", lockHint), "module", "file", "dir", "url")
+	p.From, _ = r.filled(t.must("from", lockHint))
+	ask := t.get
 	if p.Kind == "module" {
-		p.Version, _ = r.filled(t.must("version", ""))
-		p.Sum, _ = r.filled(t.must("sum", ""))
-		if p.Sum != "" && !strings.HasPrefix(p.Sum, "h1:") {
-			r.fail(t.m["sum"], "", "%q does not start with h1:", p.Sum)
-		}
+		ask = func(key string) *node { return t.must(key, lockHint) }
 	}
-	n := t.must("digest", "")
+	p.Version, _ = r.filled(ask("version"))
+	p.Sum, _ = r.filled(ask("sum"))
+	if p.Sum != "" && !strings.HasPrefix(p.Sum, "h1:") {
+		r.fail(t.m["sum"], "", "%q does not start with h1:", p.Sum)
+	}
+	n := t.must("digest", lockHint)
 	if s, ok := r.str(n); ok {
 		d, err := store.ParseDigest(s)
 		if err != nil {
@@ -87,7 +91,7 @@ func (r *reader) pin(t *table) Pin {
 		}
 		p.Digest = d
 	}
-	p.Size, _ = r.integer(t.must("size", ""), 0, 1<<62)
+	p.Size, _ = r.integer(t.must("size", lockHint), 0, 1<<62)
 	t.done()
 	return p
 }

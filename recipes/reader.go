@@ -29,6 +29,7 @@ type table struct {
 	n     *node
 	m     map[string]*node
 	known []string
+	lacks []*Error // what must be there and is not
 }
 
 // open is n as a table; n may be nil.
@@ -60,18 +61,30 @@ func (t *table) must(key, hint string) *node {
 	if n == nil && t.n != nil {
 		missing := *t.n
 		missing.key = join(t.n.key, key)
-		t.fail(&missing, hint, "is missing")
+		t.lacks = append(t.lacks, missing.mistake(hint, "is missing"))
 	}
 	return n
 }
 
-// done reports the keys that nobody asked for.
-func (t *table) done() {
-	for k, n := range t.m {
-		if !slices.Contains(t.known, k) {
-			t.fail(n, suggest(strings.TrimSuffix(k, "+"), "keys here", t.known), "unknown key")
-		}
+// done reports the keys that nobody asked for, and then those that are missing: a key
+// that is only misspelt is one mistake. It says whether all keys were known.
+func (t *table) done() bool {
+	if t.n == nil {
+		return true
 	}
+	clean := true
+	for _, k := range t.n.order {
+		if slices.Contains(t.known, k) {
+			continue
+		}
+		clean = false
+		guess := nearest(strings.TrimSuffix(k, "+"), t.known)
+		t.lacks = slices.DeleteFunc(t.lacks, func(e *Error) bool { return guess != "" && e.Key == join(t.n.key, guess) })
+		t.fail(t.m[k], suggest(strings.TrimSuffix(k, "+"), "keys here", t.known), "unknown key")
+	}
+	t.errs = append(t.errs, t.lacks...)
+	t.lacks = nil
+	return clean
 }
 
 // str is the string at n, and whether there is one.

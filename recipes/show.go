@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -19,18 +20,12 @@ func (r *Recipe) Show(w io.Writer) error {
 	if err := s.w.Flush(); err != nil {
 		return err
 	}
-	_, err := w.Write(trimLines(b.Bytes()))
+	_, err := b.WriteTo(w)
 	return err
 }
 
-// trimLines takes the padding of empty cells away.
-func trimLines(b []byte) []byte {
-	lines := strings.SplitAfter(string(b), "\n")
-	for i, l := range lines {
-		lines[i] = strings.TrimRight(l, " \n") + strings.Repeat("\n", strings.Count(l, "\n"))
-	}
-	return []byte(strings.Join(lines, ""))
-}
+// number are the values of config.txt that an integer of TOML gives back unchanged.
+var number = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,17})$`)
 
 // show writes the keys of one table after another.
 type show struct {
@@ -108,6 +103,8 @@ func (s *show) section(section Section) {
 	for _, k := range keys {
 		if v := values[k]; len(v) > 1 {
 			s.list(k, v)
+		} else if number.MatchString(v[0]) {
+			s.line(k, v[0])
 		} else {
 			s.text(k, v[0])
 		}

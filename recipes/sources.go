@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"cmp"
+	"fmt"
 	"io/fs"
 	"maps"
 	"net/url"
@@ -14,10 +15,10 @@ import (
 )
 
 var (
-	sourceName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-	moduleVersion  = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
-	modulePath     = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
-	modulePathPart = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
+	sourceName    = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+	moduleVersion = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+	modulePath    = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$`)
+	commandPath   = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
 )
 
 // Text is the one of Module, Path and URL that is set.
@@ -41,10 +42,13 @@ func (r *reader) sourceTable(n *node) map[string]Source {
 func (r *reader) source(t *table) Source {
 	var s Source
 	module, dir, address, sum := t.get("module"), t.get("path"), t.get("url"), t.get("sha256")
-	t.done()
 	said := slices.DeleteFunc([]*node{module, dir, address}, func(n *node) bool { return n == nil })
+	if address != nil && len(said) == 1 {
+		t.must("sha256", `say what the url gives, as "sha256sum" prints it`)
+	}
+	clean := t.done()
 	switch {
-	case t.n == nil:
+	case t.n == nil || len(said) == 0 && !clean:
 		return s
 	case len(said) == 0:
 		r.fail(t.n, "add one of module, path and url", "says no origin")
@@ -62,7 +66,7 @@ func (r *reader) source(t *table) Source {
 	}
 	s.URL = r.address(address)
 	if address != nil {
-		s.SHA256 = r.sha256(t.must("sha256", `say what the url gives, as "sha256sum" prints it`))
+		s.SHA256 = r.sha256(sum)
 	}
 	return s
 }
@@ -130,7 +134,7 @@ func (r *reader) declared(n *node, name string) bool {
 	if _, ok := r.sources[name]; !ok {
 		hint := suggest(name, "sources", slices.Collect(maps.Keys(r.sources)))
 		if hint == "" {
-			hint = "add [sources." + name + "] with module, path or url"
+			hint = fmt.Sprintf("add [%s] with module, path or url", join("sources", name))
 		}
 		r.fail(n, hint, "source %q is not declared", name)
 		return false
@@ -188,18 +192,21 @@ func (r *reader) pathInSource(n *node, p string) bool {
 	return false
 }
 
-// inPathSource looks for what ref names, if its source is a folder beside the recipe. All
-// other sources are looked at when they are there.
+// inPathSource looks for what ref names, if its source lies beside the recipe. All other
+// sources are looked at when they are there.
 func (r *reader) inPathSource(n *node, ref Ref, what refKind) {
 	dir := r.sources[ref.Source].Path
 	if dir == "" {
 		return
 	}
-	if info, err := r.root.Stat(dir); err != nil || !info.IsDir() {
+	if info, err := r.root.Stat(dir); err == nil && !info.IsDir() {
+		if ok, _ := path.Match(ref.Path, path.Base(dir)); !ok {
+			r.fail(n, fmt.Sprintf("write %q", ref.Source+":"+path.Base(dir)), "source %q is one file, %s", ref.Source, path.Base(dir))
+		}
 		return
 	}
 	here := *n
-	here.doc = &document{file: n.doc.file, dir: dir}
+	here.doc = &document{file: n.doc.file, dir: dir, source: true}
 	if what == aPattern {
 		r.matching(&here, ref.Path)
 		return

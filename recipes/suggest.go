@@ -9,19 +9,29 @@ import (
 // suggest is a hint for a word that is none of known: the nearest one, or all of them.
 // what names them: "keys here", "boards".
 func suggest(word, what string, known []string) string {
-	best, least := "", 3
-	for _, k := range known {
-		if d := distance(strings.ToLower(word), k); d < least && d < len(k) {
+	if hint := didYouMean(word, known); hint != "" || len(known) == 0 {
+		return hint
+	}
+	return fmt.Sprintf("known %s: %s", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+}
+
+// didYouMean is a hint with the one of known that is nearest to word, and nothing where
+// none is near: one letter in three may be wrong.
+func didYouMean(word string, known []string) string {
+	if best := nearest(word, known); best != "" {
+		return fmt.Sprintf("did you mean %q?", best)
+	}
+	return ""
+}
+
+func nearest(word string, known []string) string {
+	best, least := "", (len(word)+2)/3+1
+	for _, k := range slices.Sorted(slices.Values(known)) {
+		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
 			best, least = k, d
 		}
 	}
-	switch {
-	case best != "":
-		return fmt.Sprintf("did you mean %q?", best)
-	case len(known) == 0:
-		return ""
-	}
-	return fmt.Sprintf("known %s: %s", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
+	return best
 }
 
 // distance is the number of bytes to add, drop or change to get from a to b.
