@@ -1,0 +1,377 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"piimg/store"
+)
+
+const (
+	fetchers    = 4                // downloads per image at a time
+	stallAfter  = 30 * time.Second // a download without a byte for so long is given up
+	retryAfter  = 5 * time.Second  // an image that could not be had is not asked for again before
+	maxManifest = 4 << 20          // bytes
+	maxImages   = 64               // manifests kept in memory
+)
+
+// cache is a folder of verified copies of blobs, each under its digest. An image is
+// handed out only when all of its blobs are there, and each was hashed by this process.
+type cache struct {
+	dir    string // of the blobs
+	source Source
+	crew   *crew
+	now    func() time.Time
+	log    *slog.Logger
+
+	loads   group[store.Digest, *image]
+	fetches group[store.Blob, struct{}]
+
+	mu       sync.Mutex
+	verified map[store.Digest]stamp
+	images   map[store.Digest]*image
+	uses     int64 // counts up; orders images by their last use
+	failures map[store.Digest]failure
+}
+
+// stamp is what a file looked like when its bytes were hashed.
+type stamp struct {
+	size  int64
+	mtime time.Time
+}
+
+func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
+
+// failure keeps a tight loop of requests from becoming a loop of downloads.
+type failure struct {
+	err   error
+	until time.Time
+}
+
+func openCache(dir string, src Source, crew *crew, now func() time.Time, log *slog.Logger) (*cache, error) {
+	c := &cache{
+		dir:      filepath.Join(dir, "blobs", "sha256"),
+		source:   src,
+		crew:     crew,
+		now:      now,
+		log:      log,
+		verified: map[store.Digest]stamp{},
+		images:   map[store.Digest]*image{},
+		failures: map[store.Digest]failure{},
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return nil, err
+	}
+	return c, removeTemps(c.dir)
+}
+
+func (c *cache) path(d store.Digest) string { return filepath.Join(c.dir, d.Hex()) }
+
+// Ensure returns the image named d once all of its blobs are here and verified, and
+// fetches those that are not. The error wraps io/fs.ErrNotExist only where the source
+// has no such image. The work goes on when ctx ends.
+func (c *cache) Ensure(ctx context.Context, d store.Digest) (*image, error) {
+	if img := c.loaded(d); img != nil {
+		return img, nil
+	}
+	if err := c.failed(d); err != nil {
+		return nil, err
+	}
+	return c.loads.do(ctx, c.crew, d, func(ctx context.Context) (*image, error) {
+		img, err := c.load(ctx, d)
+		if err != nil {
+			err = fmt.Errorf("fetch image %s: %w", d.Short(), err)
+		}
+		c.settle(d, img, err)
+		return img, err
+	})
+}
+
+// loaded is the image named d if Ensure has made sure of it before.
+func (c *cache) loaded(d store.Digest) *image {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	img := c.images[d]
+	if img != nil {
+		c.uses++
+		img.used = c.uses
+	}
+	return img
+}
+
+func (c *cache) failed(d store.Digest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.failures[d]; ok && c.now().Before(f.until) {
+		return f.err
+	}
+	return nil
+}
+
+// settle remembers how loading d went.
+func (c *cache) settle(d store.Digest, img *image, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		if len(c.failures) >= maxImages {
+			clear(c.failures)
+		}
+		c.failures[d] = failure{err, c.now().Add(retryAfter)}
+		return
+	}
+	delete(c.failures, d)
+	c.uses++
+	img.used = c.uses
+	c.images[d] = img
+	if len(c.images) > maxImages {
+		delete(c.images, c.oldest())
+	}
+}
+
+// oldest is the image in memory that was not used for longest.
+func (c *cache) oldest() store.Digest {
+	var found *image
+	for _, img := range c.images {
+		if found == nil || img.used < found.used {
+			found = img
+		}
+	}
+	return found.Digest
+}
+
+// forgive makes the next Ensure try again what has failed a moment ago.
+func (c *cache) forgive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.failures)
+}
+
+// load reads the manifest, makes sure of every blob and then looks into the image.
+func (c *cache) load(ctx context.Context, d store.Digest) (*image, error) {
+	doc, err := c.manifest(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	img, err := store.DecodeManifest(doc)
+	if err != nil {
+		return nil, trouble{err}
+	}
+	if err := c.complete(ctx, img); err != nil {
+		return nil, trouble{err}
+	}
+	config, err := c.readConfig(ctx, img)
+	if err != nil {
+		return nil, trouble{err}
+	}
+	return newImage(img, config), nil
+}
+
+// manifest is the bytes of the manifest named d.
+func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
+	if doc, err := os.ReadFile(c.path(d)); err == nil && store.Sum(doc) == d {
+		return doc, nil
+	}
+	b, err := c.source.Find(ctx, d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err == nil && b.Size > maxManifest {
+		err = fmt.Errorf("%d bytes are no manifest: %w", b.Size, store.ErrCorrupt)
+	}
+	if err == nil {
+		err = c.have(ctx, b)
+	}
+	if err != nil {
+		return nil, trouble{err}
+	}
+	doc, err := os.ReadFile(c.path(d))
+	if err != nil {
+		return nil, trouble{err}
+	}
+	return doc, nil
+}
+
+// complete makes sure of every blob of img, and names the first one that it cannot have.
+func (c *cache) complete(ctx context.Context, img *store.Image) error {
+	var (
+		wg     sync.WaitGroup
+		once   sync.Once
+		failed = make(chan struct{})
+		first  error
+	)
+	slots := make(chan struct{}, fetchers)
+	for _, b := range img.Blobs() {
+		select {
+		case <-failed:
+		case slots <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-slots }()
+				if err := c.have(ctx, b); err != nil {
+					once.Do(func() {
+						first = fmt.Errorf("%s: %w", fileOf(img, b), err)
+						close(failed)
+					})
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return first
+}
+
+// fileOf names the file that b is a part of.
+func fileOf(img *store.Image, b store.Blob) string {
+	for _, f := range img.Files {
+		for _, p := range f.Parts {
+			if p == b {
+				return f.Path
+			}
+		}
+	}
+	return "config"
+}
+
+// have makes sure that a verified copy of b is here.
+func (c *cache) have(ctx context.Context, b store.Blob) error {
+	if c.intact(b) {
+		return nil
+	}
+	_, err := c.fetches.do(ctx, c.crew, b, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.obtain(ctx, b)
+	})
+	return err
+}
+
+// intact says whether b's file is as it was when it was hashed.
+func (c *cache) intact(b store.Blob) bool {
+	info, err := os.Stat(c.path(b.Digest))
+	return err == nil && c.trusts(b, info)
+}
+
+func (c *cache) trusts(b store.Blob, info fs.FileInfo) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen, ok := c.verified[b.Digest]
+	now := stampOf(info)
+	return ok && now.size == b.Size && now.size == seen.size && now.mtime.Equal(seen.mtime)
+}
+
+// obtain hashes the copy that is here, and else fetches one.
+func (c *cache) obtain(ctx context.Context, b store.Blob) error {
+	if c.intact(b) {
+		return nil
+	}
+	size, ok := c.rehash(b.Digest)
+	if !ok {
+		return c.fetch(ctx, b)
+	}
+	if size != b.Size {
+		return fmt.Errorf("blob %s has %d bytes, the manifest says %d: %w", b.Digest.Short(), size, b.Size, store.ErrCorrupt)
+	}
+	return nil
+}
+
+// rehash reads the copy of d that is here to its end, and returns its size. A copy that
+// is not what its name says is dropped.
+func (c *cache) rehash(d store.Digest) (int64, bool) {
+	f, err := os.Open(c.path(d))
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, false
+	}
+	got, n, err := store.SumReader(f)
+	if err != nil || got != d {
+		c.log.Warn("cached blob is damaged, fetching it again", "blob", d, "size", n)
+		c.drop(d)
+		return 0, false
+	}
+	c.trust(d, info)
+	return n, true
+}
+
+func (c *cache) trust(d store.Digest, info fs.FileInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.verified[d] = stampOf(info)
+}
+
+func (c *cache) drop(d store.Digest) {
+	c.mu.Lock()
+	delete(c.verified, d)
+	c.mu.Unlock()
+	os.Remove(c.path(d))
+}
+
+// fetch copies b from the source: into a temporary file, hashed on the way, made
+// durable, and only then under its name.
+func (c *cache) fetch(ctx context.Context, b store.Blob) error {
+	f, err := os.CreateTemp(c.dir, tempPrefix+"*")
+	if err != nil {
+		return err
+	}
+	err = c.download(ctx, f, b)
+	if err == nil {
+		err = f.Sync()
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = f.Stat()
+	}
+	if err := publish(f, c.path(b.Digest), err, true); err != nil {
+		return err
+	}
+	c.trust(b.Digest, info)
+	return nil
+}
+
+// download writes b to w and checks it.
+func (c *cache) download(ctx context.Context, w io.Writer, b store.Blob) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(stallAfter, func() {
+		cancel(fmt.Errorf("blob %s: no bytes for %s", b.Digest.Short(), stallAfter))
+	})
+	defer watch.Stop()
+	r, err := c.source.Open(ctx, b)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer r.Close()
+	alive := io.TeeReader(io.LimitReader(r, b.Size+1), writerFunc(func(p []byte) { watch.Reset(stallAfter) }))
+	got, n, err := store.SumReader(io.TeeReader(alive, w))
+	if err != nil {
+		return because(ctx, err)
+	}
+	if n != b.Size || got != b.Digest {
+		return fmt.Errorf("blob %s: %d bytes that hash to %s instead of %d: %w", b.Digest.Short(), n, got.Short(), b.Size, store.ErrCorrupt)
+	}
+	return nil
+}
+
+// because is the reason why ctx was cancelled, and err where it was not.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// writerFunc is an io.Writer that hears of every write.
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}

@@ -1,0 +1,71 @@
+package serve
+
+import (
+	"io"
+	"sync"
+
+	"piimg/store"
+)
+
+// Result says how a transfer ended.
+type Result string
+
+const (
+	OK      Result = "ok"      // the client has the file to its last byte
+	Missing Result = "missing" // there is no such file
+	Probe   Result = "probe"   // the client saw that the file is there, and wanted no more
+	Aborted Result = "aborted" // the client gave up or went silent
+	Failed  Result = "error"   // the front end failed
+)
+
+// File is an open file of an image. Reading, seeking and closing are for one goroutine,
+// ReadAt for any number.
+type File struct {
+	*io.SectionReader
+
+	Name      string // path in the image
+	Size      int64  // bytes
+	Digest    store.Digest
+	Immutable bool         // the requested name holds these bytes for ever
+	Board     string       // "" where no board asked
+	Image     store.Digest // that the file belongs to
+
+	front   *Front
+	request Event // begun at Open
+	img     *image
+	station *station
+	session *session
+	body    io.Closer
+	done    sync.Once
+}
+
+func newFile(f *Front, r Request, img *image, entry store.File, body *content) *File {
+	return &File{
+		SectionReader: io.NewSectionReader(body, 0, entry.Size),
+		Name:          entry.Path,
+		Size:          entry.Size,
+		Digest:        entry.Digest,
+		Image:         img.Digest,
+		front:         f,
+		request:       Event{Time: f.cfg.Now(), Name: entry.Path, Protocol: r.Protocol, Client: r.Client},
+		img:           img,
+		body:          body,
+	}
+}
+
+// Done says how the transfer ended and how many bytes the client has taken. Only the
+// first call counts.
+func (f *File) Done(result Result, bytes int64) {
+	f.done.Do(func() {
+		e := f.request
+		e.Result, e.Bytes = result, bytes
+		e.Duration = f.front.cfg.Now().Sub(e.Time)
+		f.front.finish(f.station, f.session, f.img, e)
+	})
+}
+
+// Close releases the file. A transfer that nobody has called done was aborted.
+func (f *File) Close() error {
+	f.Done(Aborted, 0)
+	return f.body.Close()
+}

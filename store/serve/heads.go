@@ -1,0 +1,257 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"piimg/store"
+)
+
+const (
+	headTimeout  = 10 * time.Second // for one look at the head of an environment
+	headsAtATime = 8
+)
+
+// environment is what the front end knows of one environment.
+type environment struct {
+	name string
+
+	mu      sync.Mutex
+	good    Head      // complete in the cache; what boards get. Seq 0: none yet
+	checked time.Time // when the fleet last answered
+	absent  bool      // it answered that there is no such environment
+	err     error     // why good may be behind
+}
+
+// Environment is the state of one environment for people and metrics. Err says why
+// boards may get an older image than the fleet's head.
+type Environment struct {
+	Name    string
+	Seq     int64        // of what boards get; 0 where they get nothing
+	Image   store.Digest // what boards get
+	Checked time.Time    // when the fleet last answered, zero if never
+	Err     error
+}
+
+// savedHead is the last known good head of an environment, on disk.
+type savedHead struct {
+	Env string `json:"env"`
+	Head
+}
+
+func (f *Front) envDir() string { return filepath.Join(f.cfg.Dir, "envs") }
+
+// readEnvironments reads the last known good heads. A record that cannot be read is
+// as good as none.
+func readEnvironments(dir string, log *slog.Logger) (map[string]*environment, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := removeTemps(dir); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	envs := map[string]*environment{}
+	for _, e := range entries {
+		var saved savedHead
+		err := readJSON(filepath.Join(dir, e.Name()), &saved)
+		if err != nil || saved.Env+".json" != e.Name() || store.CheckEnv(saved.Env) != nil {
+			log.Warn("last known head is unreadable", "file", e.Name(), "err", err)
+			continue
+		}
+		envs[saved.Env] = &environment{name: saved.Env, good: saved.Head}
+	}
+	return envs, nil
+}
+
+// Run looks for new heads every few seconds until ctx ends. A new head is fetched and
+// verified before any board gets it.
+func (f *Front) Run(ctx context.Context) error {
+	for {
+		f.refresh(ctx)
+		// Front ends that start together do not ask together for ever.
+		pause := time.NewTimer(f.cfg.Poll*4/5 + rand.N(f.cfg.Poll*2/5))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// Refresh looks for new heads now, and forgets what failed or was refused a moment
+// ago. The error names every environment whose head boards do not get yet.
+func (f *Front) Refresh(ctx context.Context) error {
+	f.cache.forgive()
+	for _, st := range f.allStations() {
+		st.forgive()
+	}
+	return f.refresh(ctx)
+}
+
+func (f *Front) refresh(ctx context.Context) error {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, headsAtATime)
+	envs := f.environments()
+	errs := make([]error, len(envs))
+	for n, e := range envs {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			_, errs[n] = f.follow(ctx, e)
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// follow brings e to its present head; several callers share one look.
+func (f *Front) follow(ctx context.Context, e *environment) (Head, error) {
+	return f.heads.do(ctx, f.crew, e.name, func(ctx context.Context) (Head, error) {
+		head, err := f.look(ctx, e)
+		f.note(e, err)
+		return head, err
+	})
+}
+
+// look asks for the head of e, and makes it what boards get once its image is here.
+func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
+	asked, cancel := context.WithTimeout(ctx, headTimeout)
+	defer cancel()
+	head, err := f.cfg.Fleet.Head(asked, e.name)
+	e.answered(f.cfg.Now(), err)
+	if err != nil {
+		return Head{}, fmt.Errorf("look for the head of %s: %w", e.name, err)
+	}
+	good := e.current()
+	if head.Seq < good.Seq || head.Seq == good.Seq && head != good {
+		return Head{}, fmt.Errorf("head of %s is step %d with %s, but boards have had step %d with %s; is this cache of another store?: %w",
+			e.name, head.Seq, head.Image.Short(), good.Seq, good.Image.Short(), store.ErrCorrupt)
+	}
+	if _, err := f.cache.Ensure(ctx, head.Image); err != nil {
+		return Head{}, trouble{fmt.Errorf("step %d of %s: %w", head.Seq, e.name, err)}
+	}
+	if head == good {
+		return head, nil
+	}
+	if err := writeJSON(filepath.Join(f.envDir(), e.name+".json"), savedHead{e.name, head}, true); err != nil {
+		return Head{}, trouble{fmt.Errorf("save the head of %s: %w", e.name, err)}
+	}
+	e.advance(head)
+	f.adopt(e)
+	f.log.Info("environment has a new head", "env", e.name, "step", head.Seq, "image", head.Image)
+	return head, nil
+}
+
+// note keeps err for those who ask, and logs it when it is news.
+func (f *Front) note(e *environment, err error) {
+	e.mu.Lock()
+	before, good := e.err, e.good
+	e.err = err
+	e.mu.Unlock()
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		f.log.Warn("environment stays at its last good image", "env", e.name, "step", good.Seq, "image", good.Image, "err", err)
+	case err == nil && before != nil:
+		f.log.Info("environment is up to date again", "env", e.name, "step", good.Seq)
+	}
+}
+
+func (e *environment) current() Head {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.good
+}
+
+func (e *environment) advance(head Head) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.good = head
+}
+
+// answered keeps what the fleet said about e's existence.
+func (e *environment) answered(now time.Time, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.absent = errors.Is(err, fs.ErrNotExist)
+	if err == nil || e.absent {
+		e.checked = now
+	}
+}
+
+// adopt makes e one of the environments that are followed from now on, unless there
+// is one of its name. Names that somebody only made up never come here.
+func (f *Front) adopt(e *environment) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.envs[e.name] == nil {
+		f.envs[e.name] = e
+	}
+}
+
+func (f *Front) environments() []*environment {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*environment, 0, len(f.envs))
+	for _, e := range f.envs {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *environment) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// headOf is what boards of env get: what is known to be good, and only for an
+// environment never seen before a look at the fleet. The error wraps io/fs.ErrNotExist
+// where there is no such environment.
+func (f *Front) headOf(ctx context.Context, env string) (Head, error) {
+	f.mu.Lock()
+	e := f.envs[env]
+	f.mu.Unlock()
+	if e == nil {
+		e = &environment{name: env} // followed from now on only if it has a head
+	}
+	if good := e.current(); good.Seq > 0 {
+		return good, nil
+	}
+	return f.follow(ctx, e)
+}
+
+// Environments is the state of every environment that this front end follows, by name.
+func (f *Front) Environments() []Environment {
+	var all []Environment
+	for _, e := range f.environments() {
+		e.mu.Lock()
+		all = append(all, Environment{e.name, e.good.Seq, e.good.Image, e.checked, e.err})
+		e.mu.Unlock()
+	}
+	return all
+}
+
+// Ready says by nil that boards can be served: every environment that the front end
+// follows has a complete image here, or the fleet says that it does not exist yet.
+func (f *Front) Ready() error {
+	for _, e := range f.environments() {
+		e.mu.Lock()
+		ready, err := e.good.Seq > 0 || e.absent, e.err
+		e.mu.Unlock()
+		if !ready {
+			return fmt.Errorf("environment %s has no image yet: %w", e.name, cmp.Or(err, errors.New("not looked for")))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,99 @@
+package serve
+
+import (
+	"context"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"piimg/store"
+)
+
+// image is an image whose blobs are all in the cache, and what its config.txt says
+// about the files that mark how far a boot has come.
+type image struct {
+	*store.Image
+	kernels  map[string]bool // the last file of a boot
+	ramdisks map[string]bool
+
+	used int64 // guarded by cache.mu
+}
+
+// maxConfig bounds how much of config.txt is looked at, in bytes. The firmware itself
+// reads 4096 of them.
+const maxConfig = 64 << 10
+
+// defaultKernels are the names that the firmware tries by itself. boot.img is no
+// kernel, but holds one: nothing is asked for after it but its signature.
+var defaultKernels = []string{
+	"kernel_2712.img", "kernel8.img", "kernel8_rt.img", "kernel8-32.img",
+	"kernel7l.img", "kernel7.img", "kernel.img", "boot.img",
+}
+
+// readConfig is the config.txt of img, and nothing where it has none.
+func (c *cache) readConfig(ctx context.Context, img *store.Image) (string, error) {
+	f, ok := img.File("config.txt")
+	if !ok {
+		return "", nil
+	}
+	r, err := c.open(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(f.Size, maxConfig)))
+	return string(b), err
+}
+
+func newImage(img *store.Image, config string) *image {
+	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}}
+	names := bootNames(config)
+	kernels := slices.Concat(names.kernels, defaultKernels)
+	for _, p := range append(names.prefixes, "") {
+		mark(i.kernels, p, kernels)
+		mark(i.ramdisks, p, names.ramdisks)
+	}
+	return i
+}
+
+func mark(set map[string]bool, prefix string, names []string) {
+	for _, name := range names {
+		if abs, ok := strings.CutPrefix(name, "/"); ok {
+			set[path.Clean(abs)] = true
+			continue
+		}
+		set[path.Clean(prefix+name)] = true
+	}
+}
+
+// configNames are the values of those keys of a config.txt that name boot files.
+type configNames struct{ kernels, ramdisks, prefixes []string }
+
+// bootNames collects names under every filter: which one holds for a board is not
+// known here, and no board asks for another's kernel to the end.
+func bootNames(config string) configNames {
+	var names configNames
+	for line := range strings.Lines(config) {
+		line = strings.TrimSpace(line)
+		if rest, ok := strings.CutPrefix(line, "initramfs "); ok {
+			if word, _, _ := strings.Cut(strings.TrimSpace(rest), " "); word != "" {
+				names.ramdisks = append(names.ramdisks, strings.Split(word, ",")...)
+			}
+			continue
+		}
+		key, value, ok := strings.Cut(line, "=")
+		if !ok || value == "" {
+			continue
+		}
+		switch key {
+		case "kernel":
+			names.kernels = append(names.kernels, value)
+		case "ramfsfile":
+			names.ramdisks = append(names.ramdisks, strings.Split(value, ",")...)
+		case "os_prefix":
+			names.prefixes = append(names.prefixes, value)
+		}
+	}
+	return names
+}

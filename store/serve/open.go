@@ -1,0 +1,208 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"time"
+)
+
+// Request is one request for one file.
+type Request struct {
+	Client   netip.AddrPort
+	Name     string // as the client wrote it
+	Protocol string // for the trail: "tftp", "http"
+}
+
+// A board that nothing can be had for is told so for a moment without asking again.
+const (
+	refuseFor  = 3 * time.Second // nobody told it anything
+	troubleFor = time.Second     // the front end has trouble
+)
+
+// Open decides what r gets. The error wraps io/fs.ErrNotExist where the answer is that
+// there is no such file; every other error is trouble of the front end. The caller
+// tells File.Done how the transfer went, and closes the file.
+func (f *Front) Open(ctx context.Context, r Request) (*File, error) {
+	if f.crew.ctx.Err() != nil {
+		return nil, errClosed
+	}
+	t, err := f.parse(r.Name)
+	if err != nil {
+		return nil, err
+	}
+	addr := plainAddr(r.Client.Addr())
+	switch {
+	case !t.image.IsZero():
+		return f.openImage(ctx, r, t)
+	case t.env != "":
+		return f.openEnv(ctx, r, t)
+	case t.board == "":
+		id, ok := f.boardAt(addr)
+		if !ok {
+			return nil, notFound(r.Name)
+		}
+		t.board = id
+	}
+	st := f.station(t.board)
+	f.arrived(st, addr)
+	return f.openBoard(ctx, r, st, t.path)
+}
+
+// openImage opens a file of the image that its digest names.
+func (f *Front) openImage(ctx context.Context, r Request, t target) (*File, error) {
+	img, err := f.cache.Ensure(ctx, t.image)
+	if err != nil {
+		return nil, err
+	}
+	file, err := f.openFile(ctx, r, img, t.path)
+	if err != nil {
+		return nil, err
+	}
+	file.Immutable = true
+	return file, nil
+}
+
+// openEnv opens a file of the image that an environment runs now. Two requests in a
+// row may get two images: only boards have sessions.
+func (f *Front) openEnv(ctx context.Context, r Request, t target) (*File, error) {
+	head, err := f.headOf(ctx, t.env)
+	if err != nil {
+		return nil, err
+	}
+	img, err := f.cache.Ensure(ctx, head.Image)
+	if err != nil {
+		return nil, trouble{err}
+	}
+	return f.openFile(ctx, r, img, t.path)
+}
+
+// openBoard opens a file of the image that the board's session holds.
+func (f *Front) openBoard(ctx context.Context, r Request, st *station, name string) (*File, error) {
+	img, s, err := f.join(ctx, st, name)
+	if err != nil {
+		st.failed(event(f.cfg.Now(), r, name, err), s, err)
+		return nil, err
+	}
+	file, err := f.openFile(ctx, r, img, name)
+	if err != nil {
+		f.finish(st, s, img, event(f.cfg.Now(), r, name, err))
+		return nil, err
+	}
+	file.Board, file.station, file.session = st.id, st, s
+	return file, nil
+}
+
+// join makes a request for name part of st's session, which it opens where there is
+// none, and counts it as a transfer in progress.
+func (f *Front) join(ctx context.Context, st *station, name string) (*image, *session, error) {
+	if err := st.take(ctx); err != nil {
+		return nil, nil, err
+	}
+	defer st.leave()
+	now := f.cfg.Now()
+	if s := st.present(name, now, f.cfg); s != nil {
+		img, err := f.cache.Ensure(ctx, s.Image)
+		if err != nil {
+			return nil, s, trouble{err}
+		}
+		f.enter(st, s, name)
+		return img, s, nil
+	}
+	if err := st.refused(now); err != nil {
+		return nil, nil, err
+	}
+	img, s, err := f.decide(ctx, st)
+	if err != nil {
+		pause := troubleFor
+		if errors.Is(err, fs.ErrNotExist) {
+			pause = refuseFor
+		}
+		if ctx.Err() == nil {
+			st.refuse(err, f.cfg.Now().Add(pause))
+		}
+		return nil, nil, err
+	}
+	f.begin(st, s, name)
+	return img, s, nil
+}
+
+// present is the session that a request for name belongs to, and nil where that has to
+// be opened.
+func (st *station) present(name string, now time.Time, cfg Config) *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.session == nil || st.session.over(name, now, cfg.Idle, cfg.Limit) {
+		return nil
+	}
+	return st.session
+}
+
+// decide says which image the next session of st holds. It is complete in the cache.
+func (f *Front) decide(ctx context.Context, st *station) (*image, *session, error) {
+	a, err := f.assignment(ctx, st)
+	if err != nil {
+		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
+	}
+	if a.Local {
+		return nil, nil, fmt.Errorf("board %s boots from its own disk: %w", st.id, fs.ErrNotExist)
+	}
+	s := &session{Image: a.Image}
+	if a.Image.IsZero() {
+		if s.Env = f.orDefault(a); s.Env == "" {
+			return nil, nil, fmt.Errorf("board %s has no assignment and there is no default: %w", st.id, fs.ErrNotExist)
+		}
+		head, err := f.headOf(ctx, s.Env)
+		if err != nil {
+			return nil, nil, fmt.Errorf("board %s: %w", st.id, err)
+		}
+		s.Image = head.Image
+	}
+	img, err := f.cache.Ensure(ctx, s.Image)
+	if err != nil {
+		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
+	}
+	return img, s, nil
+}
+
+// begin opens the session s.
+func (f *Front) begin(st *station, s *session, name string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	now := f.cfg.Now()
+	s.Opened, s.First, s.active = now, name, 1
+	s.asked(name, now)
+	st.session, st.refusal, st.until = s, nil, time.Time{}
+	st.trail.begin(st, s)
+	f.save(st)
+	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "first", name)
+}
+
+// enter takes note of one more request in s.
+func (f *Front) enter(st *station, s *session, name string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	second := s.Second
+	s.active++
+	s.asked(name, f.cfg.Now())
+	if s.Second != second {
+		f.save(st)
+		return
+	}
+	f.saveTouched(st)
+}
+
+// openFile opens the file of img at name.
+func (f *Front) openFile(ctx context.Context, r Request, img *image, name string) (*File, error) {
+	entry, ok := img.File(name)
+	if !ok {
+		return nil, fmt.Errorf("%s in image %s: %w", name, img.Digest.Short(), fs.ErrNotExist)
+	}
+	body, err := f.cache.open(ctx, entry)
+	if err != nil {
+		return nil, trouble{fmt.Errorf("open %s of image %s: %w", name, img.Digest.Short(), err)}
+	}
+	return newFile(f, r, img, entry, body), nil
+}

@@ -1,0 +1,365 @@
+package serve_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"piimg/store"
+	"piimg/store/serve"
+)
+
+func TestNames(t *testing.T) {
+	w := newWorld(t)
+	image := w.promote("dev", "v1")
+	w.want("91cdf03d/config.txt", "v1") // the address is known from here on
+	digest := "/by-digest/" + image.String()
+	tests := []struct {
+		name  string
+		found bool
+	}{
+		{"91cdf03d/config.txt", true},
+		{"/91cdf03d/config.txt", true},
+		{"//91CDF03D//config.txt", true},
+		{"91cdf03d//overlays///overlay_map.dtb", true},
+		{"dc-a6-32-01-02-03/config.txt", true},
+		{"config.txt", true},
+		{"/config.txt", true},
+		{"overlays/overlay_map.dtb", true},
+		{digest + "/config.txt", true},
+		{digest + "//overlays/overlay_map.dtb", true},
+		{"/env/dev/config.txt", true},
+		{"env/dev/config.txt", true},
+
+		{"", false},
+		{"/", false},
+		{"91cdf03d", false},
+		{"91cdf03d/", false},
+		{"91cdf03d/config.txt/", false},
+		{"91cdf03d/Config.txt", false},
+		{"91cdf03d/overlays", false},
+		{"91cdf03d/91cdf03d/config.txt", false},
+		{"91cdf03d/./config.txt", false},
+		{"91cdf03d/overlays/../config.txt", false},
+		{"../config.txt", false},
+		{"..", false},
+		{"/etc/passwd", false},
+		{`91cdf03d\config.txt`, false},
+		{`91cdf03d/..\config.txt`, false},
+		{"91cdf03d/config.txt\x00", false},
+		{"91cdf03d/config.txt\x00.txt", false},
+		{"91cdf03d/\x7f", false},
+		{"91cdf03d/config.txt ", false},
+		{"91cdf03d/config.txt\n", false},
+		{"91cdf03d/cönfig.txt", false},
+		{"91cdf03d/%2e%2e/config.txt", false},
+		{"91cdf03d/%2E%2E%2fconfig.txt", false},
+		{"91cdf03d/" + strings.Repeat("a/", 4000) + "b", false},
+		{digest, false},
+		{digest + "/", false},
+		{digest + "/nothing", false},
+		{"/by-digest/" + image.Hex() + "/config.txt", false},
+		{"/by-digest/" + image.Short() + "/config.txt", false},
+		{"/by-digest/" + store.Sum(nil).String() + "/config.txt", false},
+		{"/by-digest/../config.txt", false},
+		{"/env/prod/config.txt", false},
+		{"/env/91cdf03d/config.txt", false},
+		{"/env/dev", false},
+		{"store/config.txt", false},
+		{"v2/config.txt", false},
+		{"healthz", false},
+		{"metrics", false},
+	}
+	for _, tt := range tests {
+		if !tt.found {
+			w.wantMissing(tt.name)
+			continue
+		}
+		if _, err := w.get(tt.name); err != nil {
+			t.Errorf("get %q: %v, want it found", tt.name, err)
+		}
+	}
+}
+
+func TestImmutable(t *testing.T) {
+	w := newWorld(t)
+	image := w.promote("dev", "v1")
+	for name, want := range map[string]bool{
+		"91cdf03d/config.txt":                         false,
+		"env/dev/config.txt":                          false,
+		"by-digest/" + image.String() + "/config.txt": true,
+	} {
+		f, err := w.open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Immutable != want || f.Image != image || f.Digest != store.Sum([]byte(text("config.txt", "v1"))) {
+			t.Errorf("%s: immutable %v, image %s, digest %s", name, f.Immutable, f.Image, f.Digest)
+		}
+		f.Close()
+	}
+}
+
+func TestFileReads(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	want := text("initramfs.gz", "v1") // stored in two parts
+	f, err := w.open("91cdf03d/initramfs.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := iotest.TestReader(f, []byte(want)); err != nil {
+		t.Error(err)
+	}
+	half := int64(len(want) / 2)
+	got := make([]byte, 20)
+	if n, err := f.ReadAt(got, half-10); n != 20 || err != nil || string(got) != want[half-10:half+10] {
+		t.Errorf("read across parts: %d, %v, %q", n, err, got)
+	}
+	if n, err := f.ReadAt(got, f.Size-5); n != 5 || err != io.EOF {
+		t.Errorf("read over the end: %d, %v, want 5 bytes and EOF", n, err)
+	}
+}
+
+// TestAddresses asks for names without a board.
+func TestAddresses(t *testing.T) {
+	known := netip.MustParseAddrPort("[::ffff:10.9.9.9]:1000")
+	w := newWorld(t, func(c *serve.Config) {
+		c.Addresses = map[netip.Addr]string{netip.MustParseAddr("10.9.9.9"): "2E2F16B6"}
+	})
+	dev, prod := w.promote("dev", "v1"), w.image("v2", pi4Files...)
+	w.fleet.assign("2e2f16b6", serve.Assignment{Image: prod})
+
+	image := func(from netip.AddrPort, name string) store.Digest {
+		f, err := w.openFrom(from, name)
+		if err != nil {
+			return store.Digest{}
+		}
+		defer f.Close()
+		return f.Image
+	}
+	other := netip.MustParseAddrPort("10.1.2.3:5000")
+	var nothing store.Digest
+	for _, s := range []struct {
+		what string
+		from netip.AddrPort
+		name string
+		want store.Digest
+		wait time.Duration
+	}{
+		{"a configured address", known, "config.txt", prod, 0},
+		{"an unknown address", client, "config.txt", nothing, 0},
+		{"with its prefix", client, "91cdf03d/config.txt", dev, 0},
+		{"known by its session", other, "config.txt", dev, 0},
+		{"another board there", client, "2e2f16b6/config.txt", prod, 0},
+		{"the last one counts", client, "config.txt", prod, 0},
+		{"the session is over", client, "config.txt", nothing, 31 * time.Second},
+		{"a configured address stays", known, "config.txt", prod, 0},
+	} {
+		w.clock.pass(s.wait)
+		if got := image(s.from, s.name); got != s.want {
+			t.Errorf("%s: %s from %s is of image %s, want %s", s.what, s.name, s.from, got, s.want)
+		}
+	}
+}
+
+func TestAssignments(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	w.fleet.promote("prod", w.image("v2", pi4Files...))
+	pinned := w.image("v3", pi4Files...)
+	w.fleet.assign("00000002", serve.Assignment{Env: "prod"})
+	w.fleet.assign("00000003", serve.Assignment{Env: "prod", Image: pinned})
+	w.fleet.assign("00000004", serve.Assignment{Local: true})
+	w.fleet.assign("00000005", serve.Assignment{Env: "nowhere"})
+	w.want("00000001/config.txt", "v1")
+	w.want("00000002/config.txt", "v2")
+	w.want("00000003/config.txt", "v3")
+	w.wantMissing("00000004/config.txt")
+	w.wantMissing("00000005/config.txt")
+
+	// What a running boot has it keeps; the next one follows the new assignment.
+	w.fleet.assign("00000001", serve.Assignment{Local: true})
+	w.fleet.assign("00000004", serve.Assignment{})
+	w.want("00000001/config.txt", "v1")
+	w.wantMissing("00000004/config.txt") // refused a moment ago
+	w.clock.pass(31 * time.Second)
+	w.wantMissing("00000001/config.txt")
+	w.want("00000004/config.txt", "v1")
+
+	if b := w.front.Trail("00000005"); len(b) != 1 || !strings.Contains(b[0].Reason, "nowhere") {
+		t.Errorf("trail of a refused board: %+v", b)
+	}
+}
+
+func TestNoDefault(t *testing.T) {
+	w := newWorld(t, func(c *serve.Config) { c.Default = "" })
+	w.fleet.promote("prod", w.image("v1", pi4Files...))
+	for range 100 {
+		w.wantMissing("91cdf03d/start4.elf")
+	}
+	if w.fleet.asked != 1 {
+		t.Errorf("a board in a tight loop made the fleet answer %d times", w.fleet.asked)
+	}
+	if err := w.front.Ready(); err != nil {
+		t.Errorf("not ready: %v", err)
+	}
+	w.fleet.assign("91cdf03d", serve.Assignment{Env: "prod"})
+	w.refresh()
+	w.want("91cdf03d/start4.elf", "v1")
+}
+
+// TestStoreAway serves on while the store does not answer, and over a restart.
+func TestStoreAway(t *testing.T) {
+	away := errors.New("no route to the store")
+	source := &flakySource{}
+	w := newWorld(t, func(c *serve.Config) { source.Source = c.Source; c.Source = source })
+	w.promote("dev", "v1")
+	w.want("00000001/start4.elf", "v1")
+	pinned := w.image("v2", pi4Files...)
+	w.fleet.assign("00000002", serve.Assignment{Image: pinned})
+	w.want("00000002/start4.elf", "v2")
+	w.promote("prod", "v3")
+	w.want("env/prod/start4.elf", "v3")
+
+	w.fleet.goDown(away)
+	source.fail(away)
+	for _, restart := range []bool{false, true} {
+		if restart {
+			w.restart()
+		}
+		w.clock.pass(time.Minute)
+		if err := w.front.Refresh(t.Context()); !errors.Is(err, away) {
+			t.Errorf("refresh: %v, want %v", err, away)
+		}
+		w.want("00000001/start4.elf", "v1")
+		w.want("00000002/start4.elf", "v2")
+		w.want("env/prod/start4.elf", "v3")
+		if err := w.front.Ready(); err != nil {
+			t.Errorf("not ready: %v", err)
+		}
+		// A board that nobody knows could be assigned anything: it is not guessed.
+		w.wantTrouble("00000009/start4.elf")
+		w.wantTrouble("env/new/start4.elf")
+	}
+	w.fleet.goDown(nil)
+	source.fail(nil)
+	w.promote("dev", "v4")
+	w.clock.pass(time.Minute)
+	w.want("00000001/start4.elf", "v4")
+	w.want("00000009/start4.elf", "v4")
+}
+
+func TestColdStartWithoutStore(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.goDown(errors.New("away"))
+	w.front.Refresh(t.Context())
+	if err := w.front.Ready(); err == nil {
+		t.Error("ready with nothing to serve")
+	}
+	w.wantTrouble("91cdf03d/config.txt")
+}
+
+// TestRequestsDoNotAskForHeads counts what a boot asks the fleet for.
+func TestRequestsDoNotAskForHeads(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.promote("dev", w.image("v1", files(t, pi4)...))
+	w.refresh()
+	before := w.fleet.lookedAt
+	b := &board{w: w, id: "91cdf03d", addr: client}
+	if err := b.boot(steps(t, pi4), func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	if w.fleet.lookedAt != before || w.fleet.asked != 1 {
+		t.Errorf("a boot looked %d times for a head and asked %d times for its assignment, want 0 and 1", w.fleet.lookedAt-before, w.fleet.asked)
+	}
+}
+
+// TestFirstRequest resolves an environment that was never seen, in the request.
+func TestFirstRequest(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.promote("dev", w.image("v1", pi4Files...))
+	w.want("91cdf03d/start4.elf", "v1")
+}
+
+func TestRun(t *testing.T) {
+	w := newWorld(t, func(c *serve.Config) { c.Poll = 10 * time.Millisecond })
+	w.fleet.promote("dev", w.image("v1", pi4Files...))
+	done := make(chan error)
+	ctx, stop := context.WithCancel(t.Context())
+	go func() { done <- w.front.Run(ctx) }()
+	next := w.image("v2", pi4Files...)
+	w.fleet.promote("dev", next)
+	for range 500 {
+		if envs := w.front.Environments(); len(envs) == 1 && envs[0].Image == next {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.want("91cdf03d/config.txt", "v2")
+	stop()
+	if err := <-done; !errors.Is(err, ctx.Err()) {
+		t.Errorf("run ended with %v", err)
+	}
+}
+
+// TestOlderHead refuses to go back to an earlier step of a log.
+func TestOlderHead(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	w.promote("dev", "v2")
+	for _, seq := range []int64{1, 2} {
+		w.fleet.heads["dev"] = serve.Head{Seq: seq, Image: w.image("v3", pi4Files...)}
+		if err := w.front.Refresh(t.Context()); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("step %d after step 2: %v, want corrupt", seq, err)
+		}
+		w.clock.pass(time.Minute)
+		w.want("91cdf03d/config.txt", "v2")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := serve.Config{Dir: t.TempDir(), Fleet: &fleet{}, Source: store.Blobs{}}
+	for name, change := range map[string]func(*serve.Config){
+		"no folder":       func(c *serve.Config) { c.Dir = "" },
+		"no fleet":        func(c *serve.Config) { c.Fleet = nil },
+		"no source":       func(c *serve.Config) { c.Source = nil },
+		"bad environment": func(c *serve.Config) { c.Default = "../x" },
+		"bad board":       func(c *serve.Config) { c.Addresses = map[netip.Addr]string{{}: "nobody"} },
+		"folder is a file": func(c *serve.Config) {
+			c.Dir += "/file"
+			if err := os.WriteFile(c.Dir, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		cfg := good
+		change(&cfg)
+		if f, err := serve.New(cfg); err == nil {
+			f.Close()
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func TestClosed(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	f, err := w.open("91cdf03d/config.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w.front.Close()
+	if b, err := io.ReadAll(f); err != nil || string(b) != text("config.txt", "v1") {
+		t.Errorf("read after close: %q, %v", b, err)
+	}
+	w.wantTrouble("91cdf03d/config.txt")
+}

@@ -1,0 +1,170 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"piimg/store"
+)
+
+// Fleet says which boards there are and what they run. Its methods are called
+// concurrently.
+type Fleet interface {
+	// Board is the id of the board that name spells, and whether it spells one: the
+	// last 8 hexadecimal digits of the serial, or the MAC with dashes, in lower case.
+	// It asks nobody.
+	Board(name string) (id string, ok bool)
+
+	// Assigned is what the board has been told to run. The error wraps
+	// io/fs.ErrNotExist where nobody has told it anything.
+	Assigned(ctx context.Context, board string) (Assignment, error)
+
+	// Head is what env runs now. The error wraps io/fs.ErrNotExist where there is no
+	// such environment.
+	Head(ctx context.Context, env string) (Head, error)
+}
+
+// Assignment is what one board has been told to run: an image, else what an
+// environment runs, else whatever it has on its own disk.
+type Assignment struct {
+	Env   string       `json:"env,omitempty"`
+	Image store.Digest `json:"image,omitzero"` // goes before Env
+	Local bool         `json:"local,omitempty"`
+}
+
+// Head is the latest step of an environment.
+type Head struct {
+	Seq   int64        `json:"seq"`
+	Image store.Digest `json:"image"`
+}
+
+// Source is where the cache gets what it lacks; a store.Blobs is one. The reader that
+// Open returns ends in an error that wraps store.ErrCorrupt where bytes are wrong.
+type Source interface {
+	Find(ctx context.Context, d store.Digest) (store.Blob, error)
+	Open(ctx context.Context, b store.Blob) (io.ReadCloser, error)
+}
+
+var _ Source = store.Blobs{}
+
+// Config is what a Front is made of. Dir, Fleet and Source are needed.
+type Config struct {
+	Dir    string // cache folder, of this front end alone
+	Fleet  Fleet
+	Source Source
+
+	Default   string                // environment of boards without an assignment; "" refuses them
+	Addresses map[netip.Addr]string // board by client address, for names without a board
+
+	Idle  time.Duration // a session ends after so long without a request; 30 s
+	Limit time.Duration // a boot that starts over after so long is a new one, come what may; 5 min
+	Poll  time.Duration // time between two looks for new heads; 5 s
+
+	Now func() time.Time // the clock of sessions and trails; time.Now
+	Log *slog.Logger     // nil is silent
+}
+
+// Defaults of Config.
+const (
+	defaultIdle  = 30 * time.Second
+	defaultLimit = 5 * time.Minute
+	defaultPoll  = 5 * time.Second
+)
+
+// Front is a front end. It is safe for concurrent use. Close it.
+type Front struct {
+	cfg   Config
+	log   *slog.Logger
+	cache *cache
+	crew  *crew
+	heads group[string, Head]
+
+	mu       sync.Mutex
+	stations map[string]*station     // by board id
+	seenAt   map[netip.Addr]*station // the board last seen at an address, with its name
+	envs     map[string]*environment
+}
+
+// New opens the cache folder and reads what earlier runs have left there. It asks
+// neither the fleet nor the source.
+func New(cfg Config) (*Front, error) {
+	if cfg.Dir == "" || cfg.Fleet == nil || cfg.Source == nil {
+		return nil, errors.New("a front end needs a cache folder, a fleet and a source")
+	}
+	if cfg.Default != "" {
+		if err := store.CheckEnv(cfg.Default); err != nil {
+			return nil, err
+		}
+	}
+	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
+	cfg.Limit = cmp.Or(cfg.Limit, defaultLimit)
+	cfg.Poll = cmp.Or(cfg.Poll, defaultPoll)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Front{
+		cfg:      cfg,
+		log:      cfg.Log,
+		crew:     newCrew(),
+		stations: map[string]*station{},
+		seenAt:   map[netip.Addr]*station{},
+		envs:     map[string]*environment{},
+	}
+	if err := f.resolveAddresses(); err != nil {
+		return nil, err
+	}
+	if err := f.openDir(); err != nil {
+		return nil, fmt.Errorf("open cache %s: %w", cfg.Dir, err)
+	}
+	return f, nil
+}
+
+// resolveAddresses brings the configured boards into the spelling of their ids.
+func (f *Front) resolveAddresses() error {
+	ids := make(map[netip.Addr]string, len(f.cfg.Addresses))
+	for addr, name := range f.cfg.Addresses {
+		id, ok := f.cfg.Fleet.Board(name)
+		if !ok {
+			return fmt.Errorf("address %s: %q is no board", addr, name)
+		}
+		ids[plainAddr(addr)] = id
+	}
+	f.cfg.Addresses = ids
+	return nil
+}
+
+func (f *Front) openDir() error {
+	c, err := openCache(f.cfg.Dir, f.cfg.Source, f.crew, f.cfg.Now, f.log)
+	if err != nil {
+		return err
+	}
+	f.cache = c
+	if err := sweepBoards(f.boardDir(), f.cfg.Now()); err != nil {
+		return err
+	}
+	f.envs, err = readEnvironments(f.envDir(), f.log)
+	if err != nil {
+		return err
+	}
+	if f.cfg.Default != "" {
+		f.adopt(&environment{name: f.cfg.Default})
+	}
+	return nil
+}
+
+// Close stops downloads that still run and waits for them. Files that are open stay
+// readable.
+func (f *Front) Close() { f.crew.dismiss() }
+
+// plainAddr is addr as a key: IPv4 in its own form, no zone.
+func plainAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
