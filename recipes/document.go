@@ -172,6 +172,7 @@ var syntaxHints = []struct{ in, hint string }{
 	{"bare keys cannot contain", `quote it: [config."board-type=0x11"], "overlays+" = […]`},
 	{"strings cannot contain newlines", `use """ for a text of several lines`},
 	{"invalid escape", "use '…' for a text with backslashes"},
+	{"expected value but found", `put texts into quotes: "…"`},
 	{"UTF-8", "save the file as UTF-8"},
 }
 

@@ -72,7 +72,7 @@ func (r *reader) lock(t *table) *Lock {
 
 func (r *reader) pin(t *table) Pin {
 	var p Pin
-	p.Kind = r.oneOf(t.must("kind", lockHint), "module", "file", "dir", "url")
+	p.Kind = r.oneOf(t.must("kind", lockHint), "dir", "file", "module", "url")
 	p.From, _ = r.filled(t.must("from", lockHint))
 	ask := t.get
 	if p.Kind == "module" {
@@ -187,7 +187,7 @@ func (l *Lock) Stale(r *Recipe) []Stale {
 		case !ok:
 			out = append(out, Stale{name, Missing, "is not pinned"})
 		case !s.hasKind(p.Kind) || s.Text() != p.From:
-			out = append(out, Stale{name, Changed, fmt.Sprintf("was pinned as %s, and the recipe says %s", p.From, s.Text())})
+			out = append(out, Stale{name, Changed, fmt.Sprintf("was pinned as the %s %s, and the recipe says the %s %s", p.Kind, p.From, s.kind(), s.Text())})
 		case s.SHA256 != "" && s.SHA256 != p.Digest.Hex():
 			out = append(out, Stale{name, Changed, "was pinned with another sha256 than the recipe says"})
 		}
@@ -205,11 +205,16 @@ func (l *Lock) Stale(r *Recipe) []Stale {
 
 // hasKind says whether a pin of that kind can be one of s.
 func (s Source) hasKind(kind string) bool {
-	switch kind {
-	case "module":
-		return s.Module != ""
-	case "url":
-		return s.URL != ""
+	return kind == s.kind() || s.Path != "" && (kind == "file" || kind == "dir")
+}
+
+// kind is the key of the recipe that says what s is.
+func (s Source) kind() string {
+	switch {
+	case s.Module != "":
+		return "module"
+	case s.URL != "":
+		return "url"
 	}
-	return s.Path != ""
+	return "path"
 }
