@@ -1,0 +1,250 @@
+package store_test
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"piimg/store"
+	"piimg/store/mem"
+)
+
+func object(t *testing.T, b store.Bucket, key string) string {
+	t.Helper()
+	r, err := b.Get(t.Context(), key, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	doc, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(doc)
+}
+
+func putObject(t *testing.T, b store.Bucket, key, doc string) {
+	t.Helper()
+	if err := b.Put(t.Context(), key, store.Bytes([]byte(doc))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deleteObject(t *testing.T, b store.Bucket, key string) {
+	t.Helper()
+	if err := b.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func putBlob(t *testing.T, s *store.Store, doc string) store.Blob {
+	t.Helper()
+	c := store.Bytes([]byte(doc))
+	if _, err := s.Blobs().Put(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Blob()
+}
+
+// newImage is an image whose blobs are in s: a kernel, and an initramfs of two parts.
+func newImage(t *testing.T, s *store.Store) store.Image {
+	t.Helper()
+	whole := "base and overlay"
+	return store.Image{
+		Name: "test", Boards: []string{"pi4b"}, Config: putBlob(t, s, "{}"),
+		Files: []store.File{
+			{Path: "initramfs", Mode: 0o644, Digest: store.Sum([]byte(whole)), Size: int64(len(whole)),
+				Parts: []store.Blob{putBlob(t, s, "base and "), putBlob(t, s, "overlay")}},
+			store.NewFile("kernel8.img", 0o644, putBlob(t, s, "kernel")),
+		},
+	}
+}
+
+func TestInit(t *testing.T) {
+	b := mem.New()
+	if _, err := store.Open(t.Context(), b); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open of an empty bucket = %v; want fs.ErrNotExist", err)
+	}
+	ids := make([]string, 8)
+	var racers sync.WaitGroup
+	for n := range ids {
+		racers.Go(func() {
+			s, err := store.Init(t.Context(), b)
+			if err != nil {
+				t.Errorf("Init = %v", err)
+				return
+			}
+			ids[n] = s.ID()
+		})
+	}
+	racers.Wait()
+	for _, id := range ids {
+		if id == "" || id != ids[0] {
+			t.Errorf("ids of one store: %q", ids)
+		}
+	}
+	if got := object(t, b, "oci-layout"); got != `{"imageLayoutVersion":"1.0.0"}` {
+		t.Errorf("oci-layout = %s", got)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for doc, want := range map[string]string{
+		"":                        "not a piimg store",
+		"{":                       "not a piimg store",
+		`{"format":1}`:            "not a piimg store",
+		`{"format":2,"id":"x"}`:   "format 2, this piimg knows format 1",
+		strings.Repeat(" ", 1e5):  "more than",
+		`{"format":"1","id":"x"}`: "not a piimg store",
+	} {
+		b := mem.New()
+		putObject(t, b, "piimg-store.json", doc)
+		for name, open := range map[string]func() (*store.Store, error){
+			"Open": func() (*store.Store, error) { return store.Open(t.Context(), b) },
+			"Init": func() (*store.Store, error) { return store.Init(t.Context(), b) },
+		} {
+			if _, err := open(); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s with %.30q = %v; want %q in the error", name, doc, err, want)
+			}
+		}
+	}
+}
+
+func TestBlobs(t *testing.T) {
+	s := newStore(t)
+	blobs, c := s.Blobs(), store.Bytes([]byte("content"))
+	for n, want := range []bool{true, false} {
+		if wrote, err := blobs.Put(t.Context(), c); err != nil || wrote != want {
+			t.Errorf("Put number %d = %v, %v; want %v", n+1, wrote, err, want)
+		}
+	}
+	if got, err := blobs.Read(t.Context(), c.Blob(), 7); err != nil || string(got) != "content" {
+		t.Errorf("Read = %q, %v", got, err)
+	}
+	if _, err := blobs.Read(t.Context(), c.Blob(), 6); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Read of 7 bytes with a limit of 6 = %v; want ErrCorrupt", err)
+	}
+	if b, err := blobs.Find(t.Context(), c.Digest); err != nil || b != c.Blob() {
+		t.Errorf("Find = %+v, %v", b, err)
+	}
+	if _, err := blobs.Find(t.Context(), store.Sum(nil)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Find(absent) = %v; want fs.ErrNotExist", err)
+	}
+	if _, err := blobs.Open(t.Context(), store.Bytes(nil).Blob()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open(absent) = %v; want fs.ErrNotExist", err)
+	}
+}
+
+// TestDamagedBlob: damage is never passed on as content, and of another size it is repaired.
+func TestDamagedBlob(t *testing.T) {
+	s := newStore(t)
+	c := store.Bytes([]byte("the right bytes"))
+	for doc, repaired := range map[string]bool{"": true, "the right": true, "the right bytes, and more": true, "the wrong bytes": false} {
+		putObject(t, s.Bucket(), store.BlobKey(c.Digest), doc)
+		if got, err := s.Blobs().Read(t.Context(), c.Blob(), 100); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("Read of %q = %q, %v; want ErrCorrupt", doc, got, err)
+		}
+		if have, err := s.Blobs().Has(t.Context(), c.Blob()); err != nil || have == repaired {
+			t.Errorf("Has with %q = %v, %v; want %v", doc, have, err, !repaired)
+		}
+		if wrote, err := s.Blobs().Put(t.Context(), c); err != nil || wrote != repaired {
+			t.Errorf("Put over %q = %v, %v; want %v", doc, wrote, err, repaired)
+		}
+	}
+}
+
+func TestImage(t *testing.T) {
+	s := newStore(t)
+	i := newImage(t, s)
+	d, err := s.PutImage(t.Context(), i, store.Record{Name: "test", Actor: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.PutImage(t.Context(), i, store.Record{Name: "test", Actor: "bob"})
+	if err != nil || again != d {
+		t.Errorf("PutImage again = %s, %v; want %s", again, err, d)
+	}
+	i.Digest = d
+	got, err := s.Image(t.Context(), d)
+	if diff := cmp.Diff(&i, got); err != nil || diff != "" {
+		t.Errorf("Image = %v, want -, got +:\n%s", err, diff)
+	}
+	var records []store.Record
+	for r, err := range s.Images(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	if diff := cmp.Diff([]store.Record{{Image: d, Name: "test", Actor: "alice"}}, records); diff != "" {
+		t.Errorf("Images, want -, got +:\n%s", diff)
+	}
+	for prefix, want := range map[string][]store.Digest{"": {d}, d.Hex()[:8]: {d}, d.Hex(): {d}, "none": nil} {
+		found, err := s.FindImages(t.Context(), prefix)
+		if diff := cmp.Diff(want, found); err != nil || diff != "" {
+			t.Errorf("FindImages(%q) = %v, want -, got +:\n%s", prefix, err, diff)
+		}
+	}
+}
+
+func TestImageErrors(t *testing.T) {
+	s := newStore(t)
+	if _, err := s.Image(t.Context(), store.Sum(nil)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Image(absent) = %v; want fs.ErrNotExist", err)
+	}
+	if _, err := s.Image(t.Context(), putBlob(t, s, "kernel").Digest); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Image(kernel) = %v; want ErrCorrupt", err)
+	}
+}
+
+func TestOpenFile(t *testing.T) {
+	s := newStore(t)
+	i := newImage(t, s)
+	read := func(f store.File) (string, error) {
+		r, err := s.OpenFile(t.Context(), f)
+		if err != nil {
+			return "", err
+		}
+		defer r.Close()
+		doc, err := io.ReadAll(r)
+		return string(doc), err
+	}
+	for n, want := range []string{"base and overlay", "kernel"} {
+		if got, err := read(i.Files[n]); err != nil || got != want {
+			t.Errorf("%s = %q, %v; want %q", i.Files[n].Path, got, err, want)
+		}
+	}
+	putObject(t, s.Bucket(), store.BlobKey(i.Files[0].Parts[1].Digest), "0verlay")
+	if got, err := read(i.Files[0]); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("%s with a damaged part = %q, %v; want ErrCorrupt", i.Files[0].Path, got, err)
+	}
+}
+
+// TestIncompleteImage: neither published nor called complete, and the blob is named.
+func TestIncompleteImage(t *testing.T) {
+	s := newStore(t)
+	i := newImage(t, s)
+	for _, b := range i.Blobs() {
+		key := store.BlobKey(b.Digest)
+		doc := object(t, s.Bucket(), key)
+		deleteObject(t, s.Bucket(), key)
+		_, err := s.PutImage(t.Context(), i, store.Record{})
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), b.Digest.Short()) {
+			t.Errorf("PutImage without %s = %v; want fs.ErrNotExist and its name", b.Digest.Short(), err)
+		}
+		putObject(t, s.Bucket(), key, doc[:1])
+		_, err = s.PutImage(t.Context(), i, store.Record{})
+		if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), b.Digest.Short()) {
+			t.Errorf("PutImage with %s cut short = %v; want ErrCorrupt and its name", b.Digest.Short(), err)
+		}
+		putObject(t, s.Bucket(), key, doc)
+	}
+	if found, err := s.FindImages(t.Context(), ""); err != nil || len(found) != 0 {
+		t.Errorf("FindImages = %v, %v; want none", found, err)
+	}
+}
