@@ -102,7 +102,7 @@ func (r *reader) address(n *node) string {
 	case u.Scheme != "http" && u.Scheme != "https":
 		r.fail(n, "use http or https, or path for something beside the recipe", "scheme %q is not known", u.Scheme)
 	case u.User != nil: // and never repeat it
-		r.fail(n, "recipes hold no secrets: put them into .netrc", "has a user or a password in it")
+		r.fail(n, "recipes hold no secrets: use an address that needs none, or fetch it yourself and say path", "has a user or a password in it")
 	case u.Fragment != "":
 		r.fail(n, "take #… out: it never reaches the server", "has a fragment")
 	}
