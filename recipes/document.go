@@ -98,9 +98,10 @@ func (d *document) parse(src string) (root *node, err error) {
 	if err != nil {
 		return nil, d.syntax(src, err)
 	}
-	at, err := scan(src, md)
-	if err != nil {
-		return nil, &Error{File: d.file, Line: 1, Msg: err.Error()}
+	at, fault := scan(src, md)
+	if fault != nil {
+		fault.File = d.file
+		return nil, fault
 	}
 	return d.build(at, "", values), nil
 }

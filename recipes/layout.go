@@ -34,11 +34,16 @@ type scanner struct {
 	at    layout
 	count map[string]int // array of tables to the number of its tables so far
 	keys  []string       // what toml.MetaData.Keys has, as strings
+	depth int            // of values in values
 	bad   bool
 }
 
-// scan finds the places of src. md is what the library found in the same text.
-func scan(src string, md toml.MetaData) (layout, error) {
+// maxDepth is how deep lists and inline tables may be nested; a recipe needs three.
+const maxDepth = 32
+
+// scan finds the places of src. md is what the library found in the same text. The error
+// lacks the name of the file.
+func scan(src string, md toml.MetaData) (layout, *Error) {
 	for _, bom := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // as the library does
 		if s, ok := strings.CutPrefix(src, bom); ok {
 			src = s
@@ -47,12 +52,15 @@ func scan(src string, md toml.MetaData) (layout, error) {
 	}
 	s := &scanner{src: src, line: 1, at: layout{}, count: map[string]int{}}
 	s.document()
+	if s.depth > maxDepth {
+		return nil, &Error{Line: s.line, Msg: fmt.Sprintf("values are nested more than %d deep", maxDepth)}
+	}
 	want := make([]string, 0, len(md.Keys()))
 	for _, k := range md.Keys() {
 		want = append(want, k.String())
 	}
 	if s.bad || !slices.Equal(s.keys, want) {
-		return nil, fmt.Errorf("the lines of this file cannot be told")
+		return nil, &Error{Line: s.line, Msg: "the keys of this file cannot be told apart", Help: "write its tables as [name], one key on each line"}
 	}
 	return s.at, nil
 }
@@ -135,6 +143,10 @@ func (s *scanner) set(path string, line int) {
 
 // value skips a value, and notes the places inside it.
 func (s *scanner) value(path string, key []string) {
+	if s.depth++; s.depth > maxDepth { // and stays above it
+		s.bad = true
+		return
+	}
 	s.space()
 	switch s.peek() {
 	case '"', '\'':
@@ -149,6 +161,9 @@ func (s *scanner) value(path string, key []string) {
 		p := s.at[path]
 		p.raw = strings.TrimSpace(s.src[start:s.off])
 		s.at[path] = p
+	}
+	if s.depth <= maxDepth {
+		s.depth--
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -269,6 +270,52 @@ func TestBoards(t *testing.T) {
 		if len(want.Kernels) == 0 || len(want.DTBs) == 0 || want.Type == 0 {
 			t.Errorf("board %s says too little: %+v", want.Model, want)
 		}
+	}
+}
+
+func TestBoardMistakes(t *testing.T) {
+	const good = `name = "a"
+title = "A"
+filters = ["pi4"]
+type = 0x11
+platform = "bcm2711"
+starts = ["start4.elf"]
+fixups = ["fixup4.dat"]
+kernels = ["kernel8.img"]
+dtbs = ["a.dtb"]
+`
+	for _, c := range []struct{ name, old, new, want string }{
+		{"platform", "bcm2711", "bcm2837", "boards/a.toml:5: platform: unknown value \"bcm2837\"\n  hint: did you mean \"bcm2835\"?\n"},
+		{"name of the file", `"a"`, `"b"`, "boards/a.toml:1: name: \"b\" is not the name of the file\n  hint: rename the file to b.toml\n"},
+		{"fixups", `["fixup4.dat"]`, "[]", "boards/a.toml:7: fixups: 0 fixups for 1 starts\n  hint: name the fixup of each of starts, in the same order\n"},
+		{"boolean", "type = 0x11", "type = 0x11\neeprom = 1", "boards/a.toml:5: eeprom: must be a boolean, not an integer\n  hint: write true or false\n"},
+		{"unknown key", "dtbs =", "dtb =", "boards/a.toml:9: dtb: unknown key\n  hint: did you mean \"dtbs\"?\n"},
+		{"syntax", "type = 0x11", "type = 0xZZ", "boards/a.toml:4: type: not a hexadecimal number: '0xZ'\n"},
+	} {
+		_, err := readBoards(fstest.MapFS{"boards/a.toml": {Data: []byte(strings.Replace(good, c.old, c.new, 1))}})
+		if diff := cmp.Diff(c.want, said(err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	if boards, err := readBoards(fstest.MapFS{"boards/a.toml": {Data: []byte(good)}}); err != nil || len(boards) != 1 {
+		t.Errorf("readBoards = %v, %v", boards, err)
+	}
+}
+
+// TestErrors has a list of mistakes behave as an error does.
+func TestErrors(t *testing.T) {
+	laySmall(t, map[string]string{"small.toml": strings.Replace(small, "Image", "Bild", 1) + "[firmware]\n"})
+	_, err := Load("small.toml")
+	want := "small.toml:3: kernel.file: \"Bild\" does not exist\nsmall.toml:5: firmware.from: is missing"
+	if err == nil || err.Error() != want {
+		t.Errorf("Load = %v; want %s", err, want)
+	}
+	var first *Error
+	if !errors.Is(err, fs.ErrNotExist) || !errors.As(err, &first) || first.Line != 3 {
+		t.Errorf("Load = %v; want fs.ErrNotExist, and line 3 first", err)
+	}
+	if got := Mistakes(errors.New("other")); got != nil {
+		t.Errorf("Mistakes of another error = %v", got)
 	}
 }
 

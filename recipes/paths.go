@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 var (
@@ -46,7 +47,7 @@ func unreadable(n *node, rel string, err error) *Error {
 func reason(err error) string {
 	var pe *fs.PathError
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR): // below a file there is nothing
 		return "does not exist"
 	case errors.Is(err, fs.ErrPermission):
 		return "may not be read"
