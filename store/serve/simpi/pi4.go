@@ -107,28 +107,51 @@ func pi4Firmware(ctx context.Context, s *session, boot *configtxt.Settings) Outc
 	s.findConfig(ctx)
 	s.miss(ctx, "dt-blob.bin")
 	s.miss(ctx, "recovery.elf")
-	files := s.resolve(ctx, boot, s.findConfig(ctx))
-	s.note(files.Notes)
+	config := s.findConfig(ctx)
 	s.miss(ctx, "bootcfg.txt")
+	fw := s.eval(ctx, config, configtxt.Firmware)
+	if s.either(s.board.kernelFirst()) {
+		return s.kernelFirst(ctx, boot, fw)
+	}
+	return s.kernelLast(ctx, boot, fw)
+}
 
-	kernelFirst := s.either(s.board.kernelFirst())
-	var kernel string
-	if kernelFirst {
-		kernel = s.findKernel(ctx, files)
-		s.loadInitramfs(ctx, files)
-	}
+// kernelFirst is the order of newer firmware: it looks for the kernel and loads the
+// initramfs before the device tree.
+func (s *session) kernelFirst(ctx context.Context, boot, fw *configtxt.Settings) Outcome {
+	s.findRecovery(ctx, boot, fw)
+	files := s.resolve(ctx, boot, fw)
+	kernel := s.findKernel(ctx, files)
+	s.loadInitramfs(ctx, files)
 	s.loadDeviceTree(ctx, files)
-	if !kernelFirst {
-		s.loadInitramfs(ctx, files)
-	}
-	m := s.overlayMap(ctx, files.OverlayDir)
-	s.loadOverlays(ctx, s.resolve(ctx, boot, s.findConfig(ctx)), m)
-	s.loadCmdline(ctx, files.Cmdline)
-	if !kernelFirst {
-		kernel = s.findKernel(ctx, files)
-	}
+	s.loadSettings(ctx, boot, files)
 	s.loadStub(ctx, files)
-	return s.loadKernel(ctx, files, kernel, kernelFirst)
+	if kernel != "" && !s.found(ctx, kernel) {
+		kernel = ""
+	}
+	return s.loadKernel(ctx, files, kernel)
+}
+
+// kernelLast is the order of older firmware.
+func (s *session) kernelLast(ctx context.Context, boot, fw *configtxt.Settings) Outcome {
+	files := s.resolve(ctx, boot, fw)
+	s.loadDeviceTree(ctx, files)
+	s.loadInitramfs(ctx, files)
+	s.loadSettings(ctx, boot, files)
+	s.findRecovery(ctx, boot, fw)
+	kernel := s.findKernel(ctx, files)
+	s.loadStub(ctx, files)
+	return s.loadKernel(ctx, files, kernel)
+}
+
+// loadSettings loads what shapes the device tree: the overlays, which a reading of
+// config.txt of their own names, and the kernel's command line.
+func (s *session) loadSettings(ctx context.Context, boot *configtxt.Settings, files configtxt.Files) {
+	m := s.overlayMap(ctx, files.OverlayDir)
+	fw := s.eval(ctx, s.findConfig(ctx), configtxt.Firmware)
+	exists := func(name string) bool { return s.exists(ctx, name) }
+	s.loadOverlays(ctx, configtxt.Resolve(boot, fw, s.board.Board, exists), m)
+	s.loadCmdline(ctx, files.Cmdline)
 }
 
 // findConfig probes for config.txt, then reads it.
@@ -139,25 +162,27 @@ func (s *session) findConfig(ctx context.Context) []byte {
 	return s.config(ctx)
 }
 
-func (s *session) resolve(ctx context.Context, boot *configtxt.Settings, config []byte) configtxt.Files {
-	fw := s.eval(ctx, config, configtxt.Firmware)
+// resolve names the files. Where a choice depends on what there is, the board probes.
+func (s *session) resolve(ctx context.Context, boot, fw *configtxt.Settings) configtxt.Files {
 	exists := func(name string) bool { return s.exists(ctx, name) }
-	return configtxt.Resolve(boot, fw, s.board.Board, exists)
-}
-
-func (s *session) note(notes []string) {
-	for _, n := range notes {
+	files := configtxt.Resolve(boot, fw, s.board.Board, exists)
+	for _, n := range files.Notes {
 		s.warn(n, "see config.txt")
 	}
+	return files
 }
 
-// findKernel looks for a recovery system, then for the kernel.
-func (s *session) findKernel(ctx context.Context, files configtxt.Files) string {
-	recovery := "recovery7l.img"
-	if files.Arm64 {
-		recovery = "recovery8.img"
+// findRecovery looks for a recovery system, which would be started instead of the kernel.
+func (s *session) findRecovery(ctx context.Context, boot, fw *configtxt.Settings) {
+	name := "recovery7l.img"
+	if configtxt.Resolve(boot, fw, s.board.Board, nil).Arm64 {
+		name = "recovery8.img"
 	}
-	s.miss(ctx, recovery)
+	s.miss(ctx, name)
+}
+
+// findKernel is the first kernel that exists, or "".
+func (s *session) findKernel(ctx context.Context, files configtxt.Files) string {
 	kernel, _ := s.find(ctx, files.Kernels)
 	return kernel
 }
@@ -166,7 +191,7 @@ func (s *session) findKernel(ctx context.Context, files configtxt.Files) string 
 // kernel without any initramfs (a text in the firmware's binary).
 func (s *session) loadInitramfs(ctx context.Context, files configtxt.Files) {
 	for _, name := range files.Initramfs {
-		if !s.found(ctx, name) {
+		if !s.exists(ctx, name) {
 			s.fail("initramfs "+name+" is missing", "the firmware would start the kernel without an initramfs")
 			continue
 		}
@@ -200,7 +225,7 @@ func (s *session) overlayMap(ctx context.Context, dir string) *overlaymap.Map {
 	}
 	m, err := overlaymap.Parse(text)
 	if err != nil {
-		s.warn(name+" cannot be read: "+err.Error(), "take the map that belongs to the kernel's overlays")
+		s.warn(name+" is no device tree", "take the map that belongs to the kernel's overlays")
 		return nil
 	}
 	return m
@@ -261,23 +286,17 @@ func (s *session) loadStub(ctx context.Context, files configtxt.Files) {
 
 // loadKernel is the last request. A stub of its own, such as UEFI, runs without a kernel
 // (a published log).
-func (s *session) loadKernel(ctx context.Context, files configtxt.Files, name string, again bool) Outcome {
-	ownStub := files.NeedStub && s.resolved.Stub.Name != ""
-	if name == "" && ownStub {
+func (s *session) loadKernel(ctx context.Context, files configtxt.Files, name string) Outcome {
+	if name == "" && files.NeedStub && s.resolved.Stub.Name != "" {
 		return Started
 	}
 	if name == "" {
 		s.fail("no kernel: "+list(files.Kernels)+" missing", "add the kernel, or name it with kernel= in config.txt")
 		return KernelNotFound
 	}
-	if again && !s.found(ctx, name) {
-		s.fail("kernel "+name+" is missing", "it was there when the firmware looked for it first")
+	var ok bool
+	if s.resolved.Kernel, ok = s.load(ctx, name); !ok {
 		return KernelNotFound
 	}
-	kernel, ok := s.load(ctx, name)
-	if !ok {
-		return KernelNotFound
-	}
-	s.resolved.Kernel = kernel
 	return Started
 }

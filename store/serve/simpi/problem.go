@@ -27,7 +27,7 @@ type Problem struct {
 func judge(b Board, requests []Request) []Problem {
 	var ps []Problem
 	for _, req := range requests {
-		if p, ok := judgeResult(b, req); ok {
+		if p, ok := judgeResult(b, req); ok && !slices.Contains(ps, p) {
 			ps = append(ps, p)
 		}
 	}
@@ -95,7 +95,7 @@ func unexpected(b Board, req Request) (Problem, bool) {
 	return Problem{Warning, req.Path + " exists and changes how the board starts", hint}, true
 }
 
-// violationTexts say what each violation means; %s is the file or files.
+// violationText says what a violation means; %s is the file or files.
 func violationText(v Violation) (Problem, bool) {
 	switch v {
 	case NoOACK:

@@ -3,6 +3,7 @@ package simpi
 import (
 	"context"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"piimg/pipeline/format/configtxt"
@@ -120,10 +121,10 @@ func (s *session) foundTimes(ctx context.Context, name string, times int) bool {
 	return true
 }
 
-// find probes for the candidates in order and returns the first one that exists.
+// find returns the first of the candidates that exists.
 func (s *session) find(ctx context.Context, names []string) (string, bool) {
 	for _, name := range names {
-		if s.found(ctx, name) {
+		if s.exists(ctx, name) {
 			return name, true
 		}
 	}
@@ -150,7 +151,7 @@ func (s *session) exists(ctx context.Context, name string) bool {
 	if known, ok := s.present[name]; ok {
 		return known
 	}
-	return s.probe(ctx, name) == Found
+	return s.found(ctx, name)
 }
 
 // config reads config.txt. Without an option acknowledgement the firmware takes each
@@ -184,10 +185,11 @@ func (s *session) warn(what, hint string) { s.record(Warning, what, hint) }
 
 func (s *session) fail(what, hint string) { s.record(Error, what, hint) }
 
-// record keeps a problem, unless the session has ended and everything looks missing.
+// record keeps a problem once, unless the session has ended and everything looks missing.
 func (s *session) record(sev Severity, what, hint string) {
-	if s.err == nil {
-		s.findings = append(s.findings, Problem{Severity: sev, What: what, Hint: hint})
+	p := Problem{Severity: sev, What: what, Hint: hint}
+	if s.err == nil && !slices.Contains(s.findings, p) {
+		s.findings = append(s.findings, p)
 	}
 }
 

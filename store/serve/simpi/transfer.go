@@ -228,9 +228,6 @@ func (t *transfer) agree(options []option) error {
 			t.req.violated(BadOption)
 		}
 	}
-	if t.tsize < 0 {
-		t.req.violated(NoTsize)
-	}
 	if t.link.blksize != 0 && !slices.ContainsFunc(options, func(o option) bool { return o.name == "blksize" }) {
 		t.req.violated(NoBlksize)
 	}
@@ -360,10 +357,13 @@ func (t *transfer) finish(err error) ([]byte, error) {
 }
 
 // checkSize compares what came with the size that was promised. The bootloader does, and
-// gives the file up where they differ; a size of zero is recorded only.
+// gives the file up where they differ; a size of zero or none is recorded only, and an
+// empty file needs neither.
 func (t *transfer) checkSize() {
 	t.req.Result = Found
 	switch {
+	case t.options && t.tsize < 0 && t.req.Bytes > 0:
+		t.req.violated(NoTsize)
 	case t.tsize == 0 && t.req.Bytes > 0:
 		t.req.violated(ZeroTsize)
 	case t.tsize > 0 && t.tsize != t.req.Bytes:
