@@ -3,7 +3,6 @@ package lint
 import (
 	"bytes"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -86,18 +85,32 @@ func (s startInfo) variant() string {
 	return strings.TrimPrefix(strings.TrimPrefix(s.built, "start"), "_")
 }
 
-var (
-	buildVariant = regexp.MustCompile(`VC_BUILD_ID_VARIANT: (start[a-z_]*)`)
-	blockSize    = regexp.MustCompile(`(\d{3,5})\x00+octet\x00+tsize\x00+blksize\x00`)
-)
-
 func readStart(data []byte) startInfo {
-	info := startInfo{autoInitramfs: bytes.Contains(data, []byte("auto_initramfs"))}
-	if m := buildVariant.FindSubmatch(data); m != nil {
-		info.built = string(m[1])
+	return startInfo{
+		built:         builtAs(data),
+		blockSize:     tftpBlock(data),
+		autoInitramfs: bytes.Contains(data, []byte("auto_initramfs")),
 	}
-	if m := blockSize.FindSubmatch(data); m != nil {
-		info.blockSize, _ = strconv.ParseInt(string(m[1]), 10, 64)
+}
+
+func builtAs(data []byte) string {
+	_, rest, _ := bytes.Cut(data, []byte("VC_BUILD_ID_VARIANT: "))
+	name, _, ok := bytes.Cut(rest[:min(len(rest), 32)], []byte{0})
+	if !ok {
+		return ""
 	}
-	return info
+	return string(name)
+}
+
+// tftpBlock finds the text of the request that start*.elf sends: its strings stand in the
+// row "1468", "octet", "tsize", "blksize", each filled up with NUL to 4 bytes.
+func tftpBlock(data []byte) int64 {
+	before, _, ok := bytes.Cut(data, []byte("\x00octet\x00\x00\x00tsize\x00\x00\x00blksize\x00"))
+	if !ok {
+		return 0
+	}
+	before = bytes.TrimRight(before, "\x00")
+	digits := before[len(bytes.TrimRight(before, "0123456789")):]
+	n, _ := strconv.ParseInt(string(digits), 10, 32)
+	return n
 }

@@ -90,7 +90,7 @@ func overlayTree(t *testing.T) string {
 
 // startText is a start file that says what it was built as.
 func startText(variant string) string {
-	return "\x7fELF auto_initramfs VC_BUILD_ID_VARIANT: " + variant + "\x00" + "1468\x00\x00octet\x00\x00\x00tsize\x00\x00\x00blksize\x00"
+	return "\x7fELF auto_initramfs VC_BUILD_ID_VARIANT: " + variant + "\x00" + "1468\x00\x00\x00\x00octet\x00\x00\x00tsize\x00\x00\x00blksize\x00"
 }
 
 // good is an image for every board, without a finding. Each test changes one thing of it.

@@ -19,6 +19,11 @@
 // display_auto_detect, the 512 MB choice of gpu_mem_512. Pins, monitors, the tryboot flag,
 // partitions and OTP bits are taken as "does not match".
 //
+// Where the documentation is silent: [none] holds until [all]; [HDMI:n] hides nothing; an
+// unknown filter never matches and is replaced by the next model filter; an included
+// file's filters and overlay hold on after it; start_debug outranks start_x, which
+// outranks gpu_mem=16; initramfs lines outrank auto_initramfs.
+//
 // Sources of each rule: Raspberry Pi's documentation of config.txt and conditional
 // filters, strings of the firmware of May 2026, and published boot logs. No hardware
 // was used.
