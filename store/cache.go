@@ -61,7 +61,7 @@ func (s Steps) complete(ctx context.Context, step Step) error {
 			return err
 		}
 		for _, b := range f.Parts {
-			if have, err := (Blobs{s.bucket}).Has(ctx, b); err != nil {
+			if have, err := NewBlobs(s.bucket).Has(ctx, b); err != nil {
 				return err
 			} else if !have {
 				return fmt.Errorf("output %s is gone: %w", f.Path, fs.ErrNotExist)

@@ -83,14 +83,14 @@ func openFile(_ context.Context, location string) (store.Bucket, error) {
 		return nil, err
 	}
 	if u.Host != "" || !filepath.IsAbs(u.Path) || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("a file URL has three slashes and an absolute path, and nothing after it: file:///path")
+		return nil, errors.New("a file URL is written file:///path: three slashes, an absolute path and nothing after it")
 	}
 	return disk.Open(u.Path)
 }
 
 func openMem(_ context.Context, location string) (store.Bucket, error) {
 	if location != "mem:" {
-		return nil, errors.New("a bucket in memory has no name: mem:")
+		return nil, errors.New("write mem: alone, a bucket in memory has no name")
 	}
 	return mem.New(), nil
 }
