@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"sort"
@@ -88,10 +89,11 @@ func (c *content) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// shortRead is the error of a part that ended early: somebody cut the cached file.
+// shortRead is the error of a part that ended early: somebody has cut the cached file
+// since it was opened. It is no io.EOF, which would make it the end of the file.
 func shortRead(err error) error {
 	if err == nil || err == io.EOF {
-		return io.ErrUnexpectedEOF
+		return fmt.Errorf("the cached file is shorter than it was: %w", store.ErrCorrupt)
 	}
 	return err
 }

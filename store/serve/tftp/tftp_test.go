@@ -1,0 +1,499 @@
+package tftp_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	lib "github.com/pin/tftp/v3"
+
+	"piimg/store/serve"
+	"piimg/store/serve/tftp"
+)
+
+// piOptions are those of the firmware, which asks for nothing else.
+func piOptions(blksize int) []string {
+	return []string{"tsize", "0", "blksize", strconv.Itoa(blksize)}
+}
+
+// TestOptions checks the OACK: it is always there, with the true size.
+func TestOptions(t *testing.T) {
+	body := pattern(3000)
+	front := newFront(t, map[string][]byte{"config.txt": body, "empty": nil})
+	s := listen(t, tftp.Config{}, front)
+	tests := []struct {
+		what    string
+		options []string
+		want    map[string]string
+	}{
+		{"EEPROM of today", piOptions(1468), map[string]string{"tsize": "3000", "blksize": "1468"}},
+		{"EEPROM of 2020", piOptions(1024), map[string]string{"tsize": "3000", "blksize": "1024"}},
+		{"bootcode.bin", []string{"tsize", "0"}, map[string]string{"tsize": "3000"}},
+		{"more than the cap", piOptions(65464), map[string]string{"tsize": "3000", "blksize": "1468"}},
+		{"a size in the request", []string{"tsize", "77"}, map[string]string{"tsize": "3000"}},
+		{"unknown options", []string{"windowsize", "16", "timeout", "3", "tsize", "0"}, map[string]string{"tsize": "3000"}},
+		{"a block size below the least", []string{"tsize", "0", "blksize", "8"}, map[string]string{"tsize": "3000"}},
+		{"a block size that is none", []string{"tsize", "0", "blksize", "x"}, map[string]string{"tsize": "3000"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.what, func(t *testing.T) {
+			r := newRaw(t, s.Addr())
+			r.request(opRRQ, boardID+"/config.txt", tt.options...)
+			if diff := cmp.Diff(tt.want, r.options()); diff != "" {
+				t.Errorf("options (-want +got):\n%s", diff)
+			}
+			r.ack(0)
+			size := 512
+			if b, ok := tt.want["blksize"]; ok {
+				size, _ = strconv.Atoi(b)
+			}
+			if p := r.want(opDATA, 1); !bytes.Equal(p.body, body[:size]) {
+				t.Errorf("first block has %d bytes, want %d", len(p.body), size)
+			}
+			r.fail(0, "Early terminate")
+		})
+	}
+}
+
+// TestNoOptions is the boot ROM of a Pi 3: blocks of 512 bytes and no OACK.
+func TestNoOptions(t *testing.T) {
+	body := pattern(1024)
+	front := newFront(t, map[string][]byte{"bootcode.bin": body, "empty": nil})
+	s := listen(t, tftp.Config{}, front)
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/bootcode.bin")
+	var got []byte
+	for block, size := range []int{512, 512, 0} {
+		p := r.want(opDATA, uint16(block+1))
+		if len(p.body) != size {
+			t.Errorf("block %d has %d bytes, want %d", block+1, len(p.body), size)
+		}
+		got = append(got, p.body...)
+		r.ack(uint16(block + 1))
+	}
+	if !bytes.Equal(got, body) {
+		t.Error("other bytes arrived")
+	}
+	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1024 {
+		t.Errorf("event %+v, want 1024 bytes taken", e)
+	}
+
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/empty", piOptions(1468)...)
+	// RFC 2349 has a size of 0 as the question, so that it cannot be the answer.
+	if diff := cmp.Diff(map[string]string{"blksize": "1468"}, r.options()); diff != "" {
+		t.Errorf("options of an empty file (-want +got):\n%s", diff)
+	}
+	r.ack(0)
+	if p := r.want(opDATA, 1); len(p.body) != 0 {
+		t.Errorf("empty file came with %d bytes", len(p.body))
+	}
+	r.ack(1)
+}
+
+// TestMissing checks that an error with code 1 comes at once, for whatever name.
+func TestMissing(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	s := listen(t, tftp.Config{}, front)
+	for _, name := range []string{
+		boardID + "/recovery.elf", "recovery.elf", "", "/", "..", "../../etc/passwd", "/etc/passwd",
+		boardID + "/../" + boardID + "/config.txt", boardID + "/./config.txt", boardID + `\config.txt`,
+		boardID + "/..\\config.txt", boardID + "/%2e%2e/config.txt", boardID + "/\xff\xfe", "c:config.txt",
+		boardID + "/config.txt\n", boardID + "/" + strings.Repeat("x", 400),
+	} {
+		r := newRaw(t, s.Addr())
+		sent := time.Now()
+		r.request(opRRQ, name, piOptions(1024)...)
+		p := r.want(opERROR, 1)
+		if took := time.Since(sent); took > 500*time.Millisecond {
+			t.Errorf("%q: the answer took %s", name, took)
+		}
+		if string(p.body) != "file not found\x00" {
+			t.Errorf("%q: the client is told %q", name, p.body)
+		}
+	}
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"//config.txt", piOptions(1024)...)
+	r.options()
+	r.fail(0, "Early terminate")
+}
+
+// TestNUL cuts a name off where the protocol says that it ends.
+func TestNUL(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	s := listen(t, tftp.Config{}, front)
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/conf\x00ig.txt")
+	r.want(opERROR, 1)
+}
+
+// TestProbes stops transfers in the three ways that firmware does.
+func TestProbes(t *testing.T) {
+	front := newFront(t, map[string][]byte{"start4.elf": pattern(9000), "config.txt": pattern(100)})
+	s := listen(t, tftp.Config{}, front)
+	events := 0
+	probed := func(what string, bytes int64) {
+		t.Helper()
+		events++
+		if e := lastEvent(t, front, events); e.Result != serve.Probe || e.Bytes != bytes {
+			t.Errorf("%s: %+v, want a probe with %d bytes", what, e, bytes)
+		}
+	}
+
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.options()
+	r.fail(0, "Early terminate")
+	probed("error after the OACK", 0)
+
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.options()
+	r.ack(0)
+	r.want(opDATA, 1)
+	r.fail(0, "Early terminate")
+	probed("error after the first block", 0)
+
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.options()
+	r.ack(0)
+	r.want(opDATA, 1)
+	next := newRaw(t, s.Addr())
+	next.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	next.options()
+	next.ack(0)
+	next.want(opDATA, 1)
+	r.fail(0, "Early terminate")
+	probed("error after the next request", 0)
+	next.ack(1)
+	next.want(opDATA, 2)
+	next.fail(8, "option refused")
+	probed("option refused after one block", 1024)
+
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.options()
+	r.fail(3, "disk full")
+	events++
+	if e := lastEvent(t, front, events); e.Result != serve.Aborted {
+		t.Errorf("disk full: %+v, want aborted", e)
+	}
+}
+
+// TestOverlap runs transfers of one client side by side.
+func TestOverlap(t *testing.T) {
+	body := pattern(5000)
+	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	s := listen(t, tftp.Config{}, front)
+	clients := make([]*raw, 8)
+	for n := range clients {
+		clients[n] = newRaw(t, s.Addr())
+		clients[n].request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	}
+	got := make([]bytes.Buffer, len(clients))
+	for _, r := range clients {
+		r.options()
+		r.ack(0)
+	}
+	for block := uint16(1); block <= 5; block++ {
+		for n, r := range clients {
+			got[n].Write(r.want(opDATA, block).body)
+			r.ack(block)
+		}
+	}
+	for n := range got {
+		if !bytes.Equal(got[n].Bytes(), body) {
+			t.Errorf("client %d got other bytes", n)
+		}
+	}
+}
+
+// TestRepeatedRequest sends the same request twice from the same port, as a client
+// does that has missed the answer.
+func TestRepeatedRequest(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	s := listen(t, tftp.Config{Timeout: 50 * time.Millisecond, Retries: 1}, front)
+	r := newRaw(t, s.Addr())
+	for range 2 {
+		r.request(opRRQ, boardID+"/config.txt", piOptions(1024)...)
+	}
+	r.options()
+	first := r.server
+	r.options()
+	r.server = first
+	r.ack(0)
+	for {
+		p := r.read(time.Second)
+		if p.op == opDATA {
+			break
+		}
+		if p.op != opOACK {
+			t.Fatalf("got %s", p)
+		}
+	}
+	r.server = first
+	r.ack(1)
+	lastEvent(t, front, 2)
+	results := map[serve.Result]int{}
+	for _, e := range front.Trail(boardID)[0].Events {
+		results[e.Result]++
+	}
+	if want := map[serve.Result]int{serve.OK: 1, serve.Aborted: 1}; !cmp.Equal(results, want) {
+		t.Errorf("results %v, want %v", results, want)
+	}
+}
+
+// TestLostPackets loses the OACK, a block and an acknowledgement.
+func TestLostPackets(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(1500)})
+	s := listen(t, tftp.Config{Timeout: 50 * time.Millisecond}, front)
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/config.txt", piOptions(1024)...)
+	r.options()
+	r.options() // again, unasked
+	r.ack(0)
+	r.want(opDATA, 1)
+	r.want(opDATA, 1)
+	r.ack(1)
+	r.ack(1) // a doubled acknowledgement sends nothing twice
+	r.want(opDATA, 2)
+	r.ack(2)
+	if p := r.read(200 * time.Millisecond); p.op != 0 {
+		t.Errorf("after the end came %s", p)
+	}
+	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1500 {
+		t.Errorf("event %+v, want all 1500 bytes taken", e)
+	}
+}
+
+// TestSilentClient goes away in the middle.
+func TestSilentClient(t *testing.T) {
+	front := newFront(t, map[string][]byte{"vmlinuz": pattern(9000)})
+	s := listen(t, tftp.Config{Timeout: 20 * time.Millisecond, Retries: 1}, front)
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	r.options()
+	for block := range uint16(3) {
+		r.ack(block)
+		r.want(opDATA, block+1)
+	}
+	if e := lastEvent(t, front, 1); e.Result != serve.Aborted || e.Bytes != 2048 {
+		t.Errorf("event %+v, want aborted after 2048 bytes", e)
+	}
+}
+
+func TestWriteRequest(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(10)})
+	s := listen(t, tftp.Config{}, front)
+	r := newRaw(t, s.Addr())
+	r.request(opWRQ, boardID+"/config.txt")
+	if p := r.read(3 * time.Second); p.op != opERROR {
+		t.Errorf("a write request got %s", p)
+	}
+}
+
+// TestGarbage sends what is no request; the server goes on.
+func TestGarbage(t *testing.T) {
+	front := newFront(t, map[string][]byte{"config.txt": pattern(10)})
+	s := listen(t, tftp.Config{}, front)
+	r := newRaw(t, s.Addr())
+	for _, b := range [][]byte{
+		{}, {0}, {0, 1}, {0, 1, 0}, {0, 1, 'a', 'b'}, {0, 1, 0, 0}, {0, 1, 'a', 0, 'o', 0, 'x'}, {0, 9, 1, 1},
+		{0, opACK, 0, 1}, {0, opDATA, 0, 1, 2}, {0, opERROR, 0, 0, 0}, bytes.Repeat([]byte{0xff}, 1400),
+		append([]byte{0, 1}, bytes.Repeat([]byte{'a'}, 1400)...),
+	} {
+		r.write(s.Addr(), b)
+	}
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, boardID+"/config.txt")
+	r.want(opDATA, 1)
+	r.ack(1)
+}
+
+// TestRollOver takes a file with more blocks of 512 bytes than a block number can count.
+func TestRollOver(t *testing.T) {
+	body := pattern(40 << 20)
+	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	s := listen(t, tftp.Config{}, front)
+	c, err := lib.NewClient(s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RequestTSize(true)
+	from, err := c.Receive(boardID+"/vmlinuz", "octet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size, ok := from.(lib.IncomingTransfer).Size(); !ok || size != int64(len(body)) {
+		t.Errorf("size %d, %v, want %d", size, ok, len(body))
+	}
+	var got bytes.Buffer
+	got.Grow(len(body))
+	if _, err := from.WriteTo(&got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), body) {
+		t.Errorf("%d bytes came, and not the right ones", got.Len())
+	}
+	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != int64(len(body)) {
+		t.Errorf("event %+v", e)
+	}
+}
+
+func TestNetascii(t *testing.T) {
+	front := newFront(t, map[string][]byte{"cmdline.txt": []byte("one\ntwo\n")})
+	s := listen(t, tftp.Config{}, front)
+	c, err := lib.NewClient(s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := c.Receive(boardID+"/cmdline.txt", "netascii")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if _, err := from.WriteTo(&got); err != nil || got.String() != "one\ntwo\n" {
+		t.Errorf("%q, %v", got.String(), err)
+	}
+}
+
+// TestManyClients takes a file 200 times at once.
+func TestManyClients(t *testing.T) {
+	body := pattern(50_000)
+	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	s := listen(t, tftp.Config{Transfers: 200}, front)
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if err := fetch(s, "vmlinuz", body); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func fetch(s *tftp.Server, name string, want []byte) error {
+	c, err := lib.NewClient(s.Addr().String())
+	if err != nil {
+		return err
+	}
+	c.SetBlockSize(1468)
+	from, err := c.Receive(boardID+"/"+name, "octet")
+	if err != nil {
+		return err
+	}
+	var got bytes.Buffer
+	if _, err := from.WriteTo(&got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		return fmt.Errorf("%s: %d bytes came, and not the right ones", name, got.Len())
+	}
+	return nil
+}
+
+// opener opens nothing, for a reason.
+type opener struct{ err error }
+
+func (o opener) Open(context.Context, serve.Request) (*serve.File, error) { return nil, o.err }
+
+// TestInternalErrors keeps what went wrong inside.
+func TestInternalErrors(t *testing.T) {
+	for _, err := range []error{errors.New("dial tcp s3.internal:9000: password=x"), fs.ErrNotExist} {
+		s := listen(t, tftp.Config{}, opener{err})
+		r := newRaw(t, s.Addr())
+		r.request(opRRQ, boardID+"/config.txt")
+		if p := r.want(opERROR, 1); string(p.body) != "file not found\x00" {
+			t.Errorf("%v: the client is told %q", err, p.body)
+		}
+	}
+}
+
+// TestLimit fills the only slot: the next request waits, and is told so in the end.
+func TestLimit(t *testing.T) {
+	front := newFront(t, map[string][]byte{"vmlinuz": pattern(9000)})
+	s := listen(t, tftp.Config{Transfers: 1}, front)
+	first := newRaw(t, s.Addr())
+	first.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	first.options()
+	patient := newRaw(t, s.Addr())
+	patient.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	if p := patient.read(200 * time.Millisecond); p.op != 0 {
+		t.Fatalf("beyond the limit came %s", p)
+	}
+	first.fail(0, "Early terminate")
+	patient.options()
+	unlucky := newRaw(t, s.Addr())
+	unlucky.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	if p := unlucky.want(opERROR, 1); string(p.body) != "server is busy\x00" {
+		t.Errorf("beyond the limit came %s", p)
+	}
+	patient.fail(0, "Early terminate")
+}
+
+// TestStop lets a transfer in progress end, and cuts off one that lasts.
+func TestStop(t *testing.T) {
+	body := pattern(4000)
+	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	for _, tt := range []struct {
+		what  string
+		grace time.Duration
+		want  serve.Result
+	}{
+		{"within the grace time", time.Minute, serve.OK},
+		{"after the grace time", time.Nanosecond, serve.Aborted},
+	} {
+		t.Run(tt.what, func(t *testing.T) {
+			before := 0
+			if boots := front.Trail(boardID); len(boots) > 0 {
+				before = len(boots[0].Events)
+			}
+			s, stop := start(t, tftp.Config{Grace: tt.grace}, front)
+			r := newRaw(t, s.Addr())
+			r.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+			r.options()
+			stopped := make(chan struct{})
+			go func() { stop(); close(stopped) }()
+			time.Sleep(50 * time.Millisecond)
+			r.ack(0)
+			for block := uint16(1); tt.want == serve.OK && block <= 4; block++ {
+				r.want(opDATA, block)
+				r.ack(block)
+			}
+			if tt.want != serve.OK {
+				if p := r.want(opERROR, 1); string(p.body) != "server is stopping\x00" {
+					t.Errorf("the client is told %s", p)
+				}
+			}
+			<-stopped
+			if e := lastEvent(t, front, before+1); e.Result != tt.want {
+				t.Errorf("event %+v, want %s", e, tt.want)
+			}
+		})
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	for name, cfg := range map[string]tftp.Config{
+		"block size below":   {Addr: "127.0.0.1:0", BlockSize: 100},
+		"block size above":   {Addr: "127.0.0.1:0", BlockSize: 70000},
+		"negative limit":     {Addr: "127.0.0.1:0", Transfers: -1},
+		"negative time":      {Addr: "127.0.0.1:0", Timeout: -1},
+		"no address":         {Addr: "127.0.0.1"},
+		"no address of ours": {Addr: "127.0.0.1:99999"},
+	} {
+		if _, err := tftp.Listen(cfg, opener{}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

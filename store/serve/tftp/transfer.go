@@ -1,0 +1,159 @@
+package tftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/pin/tftp/v3"
+
+	"piimg/store/serve"
+)
+
+// What clients are told. The library sends the text of an error as it is and always
+// with code 1, so only these may reach it.
+var (
+	errNotFound = errors.New("file not found")
+	errBusy     = errors.New("server is busy")
+	errUnread   = errors.New("file cannot be read")
+	errStopped  = errors.New("server is stopping") // ends transfers that outlast the grace time
+)
+
+// admitWithin is how long a request waits for its turn: the firmware repeats it then.
+const admitWithin = 2 * time.Second
+
+// read answers one read request. The library has opened a socket for it, and closes
+// that when it sends a file or an error, so one of the two has to happen.
+func (s *Server) read(name string, to io.ReaderFrom) error {
+	out := to.(tftp.OutgoingTransfer)
+	remote := out.RemoteAddr()
+	addr := remote.AddrPort()
+	client := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	if !s.admit() {
+		s.log.Warn("too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
+		return errBusy
+	}
+	defer func() { <-s.slots }()
+	f, err := s.opener.Open(s.ctx, serve.Request{Client: client, Name: name, Protocol: "tftp"})
+	if err != nil {
+		s.refused(client, name, err)
+		return errNotFound
+	}
+	defer f.Close()
+	out.SetSize(f.Size)
+	s.send(f, to, client)
+	return nil // the library has told the client what went wrong
+}
+
+// admit takes a slot, and says whether there was one in time.
+func (s *Server) admit() bool {
+	patience := time.NewTimer(admitWithin)
+	defer patience.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-patience.C:
+	case <-s.ctx.Done():
+	}
+	return false
+}
+
+func (s *Server) refused(client netip.AddrPort, name string, err error) {
+	if errors.Is(err, fs.ErrNotExist) {
+		s.log.Debug("no such file", "protocol", "tftp", "client", client, "name", name, "err", err)
+		return
+	}
+	s.log.Error("file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
+}
+
+// send transfers f and says how that went.
+func (s *Server) send(f *serve.File, to io.ReaderFrom, client netip.AddrPort) {
+	b := &blocks{ctx: s.ctx, file: f}
+	_, err := to.ReadFrom(b)
+	result := outcome(err)
+	if b.err != nil {
+		err, result = b.err, serve.Failed
+	}
+	if result == serve.Failed {
+		s.log.Error("transfer failed", "protocol", "tftp", "client", client, "name", f.Name, "err", err)
+	}
+	f.Done(result, b.taken(err))
+}
+
+// blocks reads a file block by block, as the library asks for them, and keeps count.
+type blocks struct {
+	ctx  context.Context
+	file io.Reader
+	read int64 // bytes handed out
+	last int   // of them in the last block
+	err  error // that reading ended with; the client is not told
+}
+
+// Read fills p but for the last block. The library asks for a block once the one
+// before was acknowledged.
+func (b *blocks) Read(p []byte) (int, error) {
+	if b.ctx.Err() != nil {
+		return 0, errStopped
+	}
+	n, err := io.ReadFull(b.file, p)
+	b.read += int64(n)
+	b.last = n
+	switch err {
+	case nil:
+		return n, nil
+	case io.EOF, io.ErrUnexpectedEOF:
+		return n, io.EOF
+	}
+	b.err = err
+	return 0, errUnread
+}
+
+// taken is how many bytes the client has acknowledged, given the transfer's error. In
+// netascii, where blocks are not those of the file, it is off by up to one block.
+func (b *blocks) taken(err error) int64 {
+	if err == nil || errors.Is(err, errStopped) {
+		return b.read
+	}
+	return b.read - int64(b.last)
+}
+
+// Codes of ERROR packets by which clients say that they want no more: the firmware's
+// "Early terminate" after it has seen that a file is there, and a refused option.
+const (
+	codeUndefined = 0
+	codeOption    = 8
+)
+
+// outcome tells the end of a transfer from the library's error.
+func outcome(err error) serve.Result {
+	if err == nil {
+		return serve.OK
+	}
+	if errors.Is(err, errStopped) {
+		return serve.Aborted
+	}
+	if code, ok := clientError(err); ok {
+		if code == codeUndefined || code == codeOption {
+			return serve.Probe
+		}
+		return serve.Aborted
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		return serve.Aborted
+	}
+	return serve.Failed
+}
+
+// clientError is the code of the ERROR packet that err stands for. The library knows
+// such errors by their text only.
+func clientError(err error) (code int, ok bool) {
+	var block int
+	n, _ := fmt.Sscanf(err.Error(), "sending block %d: code=%d,", &block, &code)
+	return code, n == 2
+}
