@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/pin/tftp/v3"
 
 	"piimg/pipeline/format/configtxt"
 	"piimg/pipeline/format/fdt/gomodtest"
@@ -552,7 +553,10 @@ func TestNothingIsLeft(t *testing.T) {
 	files := under("91cdf03d/", image(t, ""))
 	newTFTP(t, files).stop() // opens what the network keeps for good
 	goroutines, descriptors := runtime.NumGoroutine(), countDescriptors(t)
-	s := newTFTP(t, files)
+	s := newTFTP(t, files, func(s *tftp.Server) { // to give a board up soon that went away
+		s.SetTimeout(300 * time.Millisecond)
+		s.SetBackoff(func(int) time.Duration { return 0 })
+	})
 	for i, style := range []Style{StyleA, StyleB, StyleC, StyleC} {
 		b := pi4b()
 		b.Style = style
@@ -571,7 +575,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	s.stop()
-	deadline := time.Now().Add(5 * time.Second) // goroutines that are just ending
+	deadline := time.Now().Add(10 * time.Second) // the server's last transfer has to end as well
 	for runtime.NumGoroutine() > goroutines || countDescriptors(t) > descriptors {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d descriptors; want %d, %d", runtime.NumGoroutine(), countDescriptors(t), goroutines, descriptors)

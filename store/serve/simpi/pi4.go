@@ -187,18 +187,22 @@ func (s *session) findKernel(ctx context.Context, files configtxt.Files) string 
 	return kernel
 }
 
-// loadInitramfs reads every part. One that is missing makes the firmware start the
-// kernel without any initramfs (a text in the firmware's binary).
+// loadInitramfs reads every part. Where one cannot be loaded, the firmware starts the
+// kernel without any initramfs (a text in its binary).
 func (s *session) loadInitramfs(ctx context.Context, files configtxt.Files) {
+	var parts []File
 	for _, name := range files.Initramfs {
 		if !s.exists(ctx, name) {
-			s.fail("initramfs "+name+" is missing", "the firmware would start the kernel without an initramfs")
-			continue
+			s.fail("initramfs "+name+" is missing", "add it; the board would start the kernel without an initramfs")
+			return
 		}
-		if file, ok := s.load(ctx, name); ok {
-			s.resolved.Initramfs = append(s.resolved.Initramfs, file)
+		part, ok := s.load(ctx, name)
+		if !ok {
+			return
 		}
+		parts = append(parts, part)
 	}
+	s.resolved.Initramfs = parts
 }
 
 func (s *session) loadDeviceTree(ctx context.Context, files configtxt.Files) {

@@ -42,11 +42,20 @@ func judgeResult(b Board, req Request) (Problem, bool) {
 	case req.Result == Short || req.Result == Refused:
 		return incomplete(b, req), true
 	case req.Result == Missing && req.Required:
-		return Problem{Error, req.Path + " is missing", "add " + req.Name + " to the image"}, true
+		return missing(req), true
 	case req.Result == Found && req.Kind == ExpectMissing:
 		return unexpected(b, req)
 	}
 	return Problem{}, false
+}
+
+func missing(req Request) Problem {
+	p := Problem{Error, req.Path + " is missing", "add " + req.Name + " to the image"}
+	if req.ErrorCode != codeNotFound {
+		p.What += fmt.Sprintf(": error %d %s", req.ErrorCode, req.ErrorText)
+		p.Hint = "see the server's log"
+	}
+	return p
 }
 
 func late(b Board, req Request) Problem {
