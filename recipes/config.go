@@ -21,6 +21,7 @@ var listLike = []string{"dtoverlay", "dtparam", "gpio"}
 
 // ownKeys are the keys of config.txt that piimg writes, and what to say instead.
 var ownKeys = map[string]string{
+	"arm_64bit":      "take it out: piimg makes 64-bit images, and says so",
 	"kernel":         "say kernel.name",
 	"initramfs":      "say [initramfs]",
 	"ramfsfile":      "say [initramfs]",

@@ -64,8 +64,8 @@ func text(s string) func(io.Writer) error {
 }
 
 // configTxt is the content of config.txt. arm_64bit is said aloud because a Pi 3 starts
-// a 32-bit kernel without it. A file that ends in a filter is closed with [all]: the
-// bootloader may append a section of its own.
+// a 32-bit kernel without it. Every filter is closed with [all]: filters of different
+// kinds add up otherwise, and the bootloader may append a section of its own.
 func configTxt(p params) string {
 	var b strings.Builder
 	b.WriteString("# Written by piimg. Change the recipe, not this file.\n")
@@ -77,18 +77,16 @@ func configTxt(p params) string {
 	for _, o := range p.Overlays {
 		fmt.Fprintf(&b, "dtoverlay=%s\n", o)
 	}
-	filtered := false
 	for _, s := range p.Config {
 		if s.Filter != "" {
-			filtered = true
 			fmt.Fprintf(&b, "[%s]\n", s.Filter)
 		}
 		for _, l := range s.Lines {
 			fmt.Fprintf(&b, "%s=%s\n", l.Key, l.Value)
 		}
-	}
-	if filtered {
-		b.WriteString("[all]\n")
+		if s.Filter != "" {
+			b.WriteString("[all]\n")
+		}
 	}
 	return b.String()
 }

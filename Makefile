@@ -1,0 +1,51 @@
+# piimg: images of Raspberry Pi boot files, kept by digest, served to boards.
+
+BIN   := .build/piimg
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
+
+# What the tests need besides Go: an emulator, three TFTP clients, and other people's
+# tools that read what piimg writes.
+PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio gzip zstd device-tree-compiler
+
+.PHONY: help quickstart build test race lint e2e bench fuzz deps clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+quickstart: build ## build recipes/quickstart.toml, serve it, boot a simulated Pi 4 from it
+	$(BIN) try recipes/quickstart.toml
+
+build: ## build the command into .build/
+	$(BUILD) -o $(BIN) ./cmd/piimg
+
+test: lint race e2e ## everything that continuous integration runs
+
+race: ## all tests but the end-to-end ones, with the race detector
+	go test -race ./...
+
+lint: ## formatting, vet, staticcheck, go.mod
+	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
+	go vet ./...
+	go vet -tags e2e ./cmd/piimg
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e ./...
+	go mod tidy -diff
+
+e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
+	PIIMG=$(abspath $(BIN)) go test -tags e2e -run E2E -count=1 -v -timeout 20m ./cmd/piimg
+
+bench: ## how long a build without changes and --help take
+	go test -run '^$$' -bench . -benchtime 20x ./cmd/piimg
+
+fuzz: ## every fuzz test for 30 seconds
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; \
+		done; \
+	done
+
+deps: ## install what the tests need (Debian packages, as root) and get the Go modules
+	DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES)' </dev/null
+	go mod download
+
+clean: ## remove what make has built
+	rm -rf .build

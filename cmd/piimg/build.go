@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"piimg/pipeline"
+	"piimg/store"
+)
+
+func newBuild(a *app) *cobra.Command {
+	var o buildOptions
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Build an image and print its digest",
+		Long: `build runs the steps of a recipe that are not finished yet, checks the boot files with
+the linter, publishes the image in the store and prints its digest. The same recipe,
+sources and tools give the same digest on any machine.
+
+Sources have to be pinned by a lock file beside the recipe; piimg lock writes it.` + "\n" + exitCodes,
+		Example: `  piimg build recipes/quickstart.toml
+  piimg build --offline recipes/quickstart.toml
+  piimg build --check recipes/quickstart.toml    # run every step again and compare`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := runBuild(cmd.Context(), a, args[0], o)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(b)
+			}
+			fmt.Fprintln(a.out, b.Image)
+			return nil
+		},
+	}
+	buildFlags(c, &o)
+	c.Flags().BoolVar(&o.check, "check", false, "run every step, finished or not, and compare the results")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	return c
+}
+
+func buildFlags(c *cobra.Command, o *buildOptions) {
+	c.Flags().BoolVar(&o.offline, "offline", false, "use no network")
+	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show what the steps say")
+	c.Flags().IntVarP(&o.jobs, "jobs", "j", 0, "steps that run at once (default: the number of processors)")
+}
+
+// built is the result of a build.
+type built struct {
+	Image    store.Digest `json:"image"`
+	Ran      []string     `json:"ran"`
+	Hits     []string     `json:"unchanged"`
+	Wrote    int64        `json:"wrote"`
+	Warnings int          `json:"warnings"`
+}
+
+// runBuild builds, lints and publishes.
+func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built, error) {
+	s, err := a.makeStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := a.workbench(s, file, o)
+	if err != nil {
+		return nil, err
+	}
+	image, made, err := w.build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := lintFiles(ctx, pipeline.FS(ctx, s, image.Files), w.boards, w.recipe.Bootloader)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.report(findings); err != nil {
+		return nil, err
+	}
+	digest, err := s.PutImage(ctx, image, store.Record{
+		Name: image.Name, Actor: a.actor(), Recipe: file, Time: a.now().UTC(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("publish %s: %w", image.Name, err)
+	}
+	if len(made.Ran) == 0 {
+		a.ui.say("nothing to do: all %d steps are unchanged", len(made.Hits))
+	}
+	return &built{digest, made.Ran, made.Hits, made.Wrote, len(findings)}, nil
+}
+
+// build runs the plan and makes up the image.
+func (w *workbench) build(ctx context.Context) (store.Image, *pipeline.Result, error) {
+	plan, err := w.plan(ctx)
+	if err != nil {
+		return store.Image{}, nil, err
+	}
+	made, err := plan.Run(ctx)
+	if err != nil {
+		return store.Image{}, nil, err
+	}
+	image, err := plan.Image(ctx, made)
+	return image, made, err
+}

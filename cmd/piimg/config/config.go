@@ -1,0 +1,53 @@
+// Package config reads the operator's configuration file: what belongs to a machine that
+// serves and not to a recipe.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Config is the file. Its zero value is what holds without one.
+type Config struct {
+	Serve Serve `toml:"serve"`
+}
+
+// Serve is the [serve] table.
+type Serve struct {
+	TFTP      string            `toml:"tftp"`      // address to listen on; "" for none
+	HTTP      string            `toml:"http"`      // address to listen on; "" for none
+	Default   string            `toml:"default"`   // environment of boards that nobody has set; "" refuses them
+	Cache     string            `toml:"cache"`     // folder for images
+	Blksize   int               `toml:"blksize"`   // largest TFTP block, in bytes
+	Addresses map[string]string `toml:"addresses"` // IP address to board, for clients that do not say who they are
+}
+
+// Load reads file. A key that is not known is an error. Where there is no such file and
+// optional is set, the zero Config comes back.
+func Load(file string, optional bool) (Config, error) {
+	var c Config
+	text, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) && optional {
+		return c, nil
+	}
+	if err != nil {
+		return c, err
+	}
+	md, err := toml.Decode(string(text), &c)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
+	}
+	if unknown := md.Undecoded(); len(unknown) > 0 {
+		keys := make([]string, len(unknown))
+		for n, k := range unknown {
+			keys[n] = k.String()
+		}
+		return c, fmt.Errorf("%s: unknown key %s", file, strings.Join(keys, ", "))
+	}
+	return c, nil
+}

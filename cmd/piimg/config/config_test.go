@@ -1,0 +1,51 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestLoad(t *testing.T) {
+	got, err := Load(write(t, `
+[serve]
+tftp    = ":69"
+default = "prod"
+addresses = { "192.0.2.7" = "91cdf03d" }
+`), false)
+	want := Config{Serve{TFTP: ":69", Default: "prod", Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}
+
+func TestLoadSaysWhatIsWrong(t *testing.T) {
+	for text, want := range map[string]string{
+		"[serve]\nfoo = 1":         "unknown key serve.foo",
+		"[serve]\n\nblksize = [":   "config.toml: toml: line 3",
+		"[serve]\nblksize = \"x\"": "config.toml: toml: line 2",
+	} {
+		if _, err := Load(write(t, text), true); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Load(%q) = %v, want %q", text, err, want)
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	if _, err := Load(none, true); err != nil {
+		t.Errorf("no file, optional: %v", err)
+	}
+	if _, err := Load(none, false); err == nil {
+		t.Error("no file, wanted: no error")
+	}
+}

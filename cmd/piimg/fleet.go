@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+
+	"piimg/store"
+	"piimg/store/board"
+	"piimg/store/env"
+	"piimg/store/serve"
+)
+
+// fleet tells the front end what the store knows of boards and environments.
+type fleet struct{ store *store.Store }
+
+var _ serve.Fleet = fleet{}
+
+func (f fleet) Board(name string) (string, bool) {
+	id, err := board.ParseID(name)
+	return string(id), err == nil
+}
+
+func (f fleet) Assigned(ctx context.Context, id string) (serve.Assignment, error) {
+	a, err := board.Get(ctx, f.store, board.ID(id))
+	if err != nil {
+		return serve.Assignment{}, err
+	}
+	return serve.Assignment{Env: a.Env, Image: a.Image, Local: a.Mode == board.Local}, nil
+}
+
+func (f fleet) Head(ctx context.Context, name string) (serve.Head, error) {
+	e, err := env.Head(ctx, f.store, name)
+	return serve.Head{Seq: e.Seq, Image: e.Image}, err
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"piimg/store"
+	"piimg/store/env"
+)
+
+func newLs(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the images in the store and which environments run them",
+		Example: "  piimg ls",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			images, err := listImages(cmd.Context(), a)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(images)
+			}
+			return table(a.out, "IMAGE\tNAME\tPUBLISHED\tBY\tRUN BY", func(line func(string, ...any)) {
+				for _, i := range images {
+					line("%s\t%s\t%s\t%s\t%s", i.Image.Short(), i.Name, i.Time.Local().Format(time.DateTime), i.Actor, strings.Join(i.Envs, ", "))
+				}
+			})
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	return c
+}
+
+// listed is one published image.
+type listed struct {
+	store.Record
+	Envs []string `json:"envs"` // that run it now
+}
+
+// listImages are the published images, the newest first.
+func listImages(ctx context.Context, a *app) ([]listed, error) {
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	runs := map[store.Digest][]string{}
+	envs, err := env.List(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range envs {
+		head, err := env.Head(ctx, s, name)
+		if err != nil {
+			return nil, err
+		}
+		runs[head.Image] = append(runs[head.Image], name)
+	}
+	images := []listed{}
+	for r, err := range s.Images(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("list images: %w", err)
+		}
+		images = append(images, listed{r, append([]string{}, runs[r.Image]...)})
+	}
+	slices.SortStableFunc(images, func(a, b listed) int {
+		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image.Hex(), b.Image.Hex()))
+	})
+	return images, nil
+}

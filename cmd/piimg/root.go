@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"piimg/store"
+	"piimg/store/open"
+)
+
+// newRoot is the command tree.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "piimg",
+		Short: "Build, keep and serve the boot files of Raspberry Pis",
+		Long: `piimg turns a recipe into the set of files that a Raspberry Pi boots from over the
+network, keeps every byte under its SHA-256, says which image each environment runs, and
+serves boards over TFTP and HTTP.
+
+An image is named by its digest (sha256:…, or the first 8 digits or more), by an
+environment (prod), by a step of its history (prod@41) or by how many images to go back
+(prod~1).` + "\n" + exitCodes,
+		Example: `  piimg build recipes/quickstart.toml
+  piimg promote sha256:4f1c9a02 dev
+  piimg promote dev prod
+  piimg rollback prod
+  piimg serve --tftp :69 --http :8080`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.store, "store", "", "where images are kept: a folder (default: $PIIMG_STORE, or a folder of your data directory)")
+	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $PIIMG_CONFIG, or piimg/config.toml of your configuration directory)")
+	root.AddGroup(
+		&cobra.Group{ID: "make", Title: "Make images:"},
+		&cobra.Group{ID: "keep", Title: "Keep and name them:"},
+		&cobra.Group{ID: "boot", Title: "Boot boards:"},
+	)
+	add(root, "make", newBuild(a), newPlan(a), newLock(a), newLint(a), newRecipe(a), newTry(a))
+	add(root, "keep", newLs(a), newShow(a), newPromote(a), newRollback(a), newHistory(a))
+	add(root, "boot", newServe(a), newSimulate(a), newBoard(a))
+	return root
+}
+
+// add adds commands to a group, and gives the wrong number of arguments the exit code of
+// wrong usage.
+func add(root *cobra.Command, group string, commands ...*cobra.Command) {
+	for _, c := range commands {
+		c.GroupID = group
+		root.AddCommand(c)
+		strict(c)
+	}
+}
+
+func strict(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return hinted{usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}, "usage: " + cmd.UseLine()}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+}
+
+// location is where the store is.
+func (a *app) location() (string, error) {
+	for _, l := range []string{a.store, a.getenv("PIIMG_STORE")} {
+		if l != "" {
+			return l, nil
+		}
+	}
+	dir, err := a.dir("XDG_DATA_HOME", ".local/share")
+	return filepath.Join(dir, "store"), err
+}
+
+// dir is piimg's folder among the user's folders of one kind (XDG base directories).
+func (a *app) dir(variable, below string) (string, error) {
+	if d := a.getenv(variable); d != "" {
+		return filepath.Join(d, "piimg"), nil
+	}
+	if home := a.getenv("HOME"); home != "" {
+		return filepath.Join(home, below, "piimg"), nil
+	}
+	return "", fmt.Errorf("neither %s nor HOME is set: say --store", variable)
+}
+
+func (a *app) cacheDir() (string, error) { return a.dir("XDG_CACHE_HOME", ".cache") }
+
+// openStore opens the store, which has to be there.
+func (a *app) openStore(ctx context.Context) (*store.Store, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, err
+	}
+	b, err := open.Bucket(ctx, where)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(fmt.Errorf("no store at %s", where), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", where, err)
+	}
+	return s, nil
+}
+
+// makeStore opens the store, or makes one.
+func (a *app) makeStore(ctx context.Context) (*store.Store, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, err
+	}
+	b, err := open.Bucket(ctx, where)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Init(ctx, b)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", where, err)
+	}
+	return s, nil
+}
+
+// actor is who the history says it was.
+func (a *app) actor() string {
+	for _, name := range []string{a.getenv("PIIMG_ACTOR"), a.getenv("USER")} {
+		if name != "" {
+			return name
+		}
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}
+
+// printJSON writes v as a result.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

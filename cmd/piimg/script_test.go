@@ -1,0 +1,68 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"piimg": main})
+}
+
+// The scripts meet the program as a user does: its real main, its texts, its exit codes.
+// Each has a home, a store and free ports of its own; Go modules come from the machine's
+// cache.
+func TestScript(t *testing.T) {
+	goEnv := moduleSettings(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			home := e.WorkDir + "/home"
+			e.Vars = append(e.Vars, goEnv...)
+			e.Vars = append(e.Vars, "HOME="+home, "PIIMG_STORE="+e.WorkDir+"/store", "USER=alice", "TZ=UTC",
+				"TFTP="+freePort(t, "udp"), "HTTP="+freePort(t, "tcp"))
+			return os.MkdirAll(home, 0o755)
+		},
+	})
+}
+
+// moduleSettings says where the go command finds modules.
+func moduleSettings(t *testing.T) []string {
+	t.Helper()
+	names := []string{"GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GOROOT"}
+	out, err := exec.Command("go", append([]string{"env"}, names...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vars []string
+	for n, value := range strings.Split(strings.TrimRight(string(out), "\n"), "\n") {
+		vars = append(vars, names[n]+"="+value)
+	}
+	return vars
+}
+
+// freePort is a loopback address with a port that nobody listens at.
+func freePort(t *testing.T, network string) string {
+	t.Helper()
+	if network == "udp" {
+		c, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.LocalAddr().String()
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"piimg/cmd/piimg/config"
+	"piimg/store"
+	"piimg/store/serve"
+	"piimg/store/serve/tftp"
+	"piimg/store/serve/web"
+)
+
+func newServe(a *app) *cobra.Command {
+	var flags config.Serve
+	var debug bool
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve boards over TFTP and HTTP",
+		Long: `serve answers boards from a local, verified copy of the images that they run. A board is
+known by the folder it asks below (the last 8 digits of its serial, or its MAC address)
+and gets, from its first file to its kernel, the files of one image.
+
+    /<board>/<file>              what the board runs
+    /env/<env>/<file>            what an environment runs
+    /by-digest/sha256:…/<file>   that image, for ever
+
+A board that nobody has set (piimg board set) runs the default environment; without one
+it gets nothing. TFTP and plain HTTP hide nothing from anybody on the network: put no
+secret into an image.` + "\n" + exitCodes,
+		Example: `  piimg serve --tftp :69 --http :8080 --default prod
+  piimg serve --tftp 127.0.0.1:6969        # without root`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runServe(cmd.Context(), a, flags, debug)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&flags.TFTP, "tftp", "", "address to serve TFTP at, such as :69")
+	f.StringVar(&flags.HTTP, "http", "", "address to serve HTTP at, such as :8080")
+	f.StringVar(&flags.Default, "default", "", "environment of boards that nobody has set")
+	f.StringVar(&flags.Cache, "cache", "", "folder for images that are being served")
+	f.IntVar(&flags.Blksize, "blksize", 0, "largest TFTP block in bytes (default 1468)")
+	f.BoolVar(&debug, "debug", false, "log every transfer")
+	return c
+}
+
+func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error {
+	c, err := a.serveConfig(flags)
+	if err != nil {
+		return err
+	}
+	if c.TFTP == "" && c.HTTP == "" {
+		return hint(usageError{errors.New("serve: neither --tftp nor --http is given")}, "piimg serve --tftp :69 --http :8080")
+	}
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(a.ui.w, &slog.HandlerOptions{Level: level}))
+	f, err := openFrontEnd(s, c, log)
+	if err != nil {
+		return listenHint(err)
+	}
+	if c.Default == "" {
+		a.ui.warn("no --default: only boards that piimg board set names get files")
+	}
+	f.announce(a)
+	return f.run(ctx)
+}
+
+// serveConfig is the configuration file with the flags over it.
+func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
+	file, optional := cmp.Or(a.configFile, a.getenv("PIIMG_CONFIG")), false
+	if file == "" {
+		dir, err := a.dir("XDG_CONFIG_HOME", ".config")
+		if err != nil {
+			return config.Serve{}, err
+		}
+		file, optional = filepath.Join(dir, "config.toml"), true
+	}
+	whole, err := config.Load(file, optional)
+	if err != nil {
+		return config.Serve{}, err
+	}
+	c := whole.Serve
+	c.TFTP = cmp.Or(flags.TFTP, c.TFTP)
+	c.HTTP = cmp.Or(flags.HTTP, c.HTTP)
+	c.Default = cmp.Or(flags.Default, c.Default)
+	c.Cache = cmp.Or(flags.Cache, c.Cache)
+	c.Blksize = cmp.Or(flags.Blksize, c.Blksize)
+	if c.Cache == "" {
+		dir, err := a.cacheDir()
+		if err != nil {
+			return config.Serve{}, err
+		}
+		c.Cache = filepath.Join(dir, "serve")
+	}
+	return c, nil
+}
+
+// listenHint says what helps against the two usual troubles of a server that starts.
+func listenHint(err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return hint(err, "ports below 1024 need root or CAP_NET_BIND_SERVICE; another port works for a trial")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return hint(err, "another server, perhaps dnsmasq or tftpd, has that port")
+	}
+	return err
+}
+
+// frontEnd is a front end with its listeners.
+type frontEnd struct {
+	front *serve.Front
+	tftp  *tftp.Server // nil where TFTP is off
+	web   *web.Server  // nil where HTTP is off
+}
+
+// openFrontEnd opens the cache and binds the addresses.
+func openFrontEnd(s *store.Store, c config.Serve, log *slog.Logger) (*frontEnd, error) {
+	addresses := map[netip.Addr]string{}
+	for text, board := range c.Addresses {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("serve.addresses: %w", err)
+		}
+		addresses[addr] = board
+	}
+	front, err := serve.New(serve.Config{
+		Dir: filepath.Join(c.Cache, s.ID()), Fleet: fleet{s}, Source: s.Blobs(),
+		Default: c.Default, Addresses: addresses, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := &frontEnd{front: front}
+	if c.TFTP != "" {
+		if f.tftp, err = tftp.Listen(tftp.Config{Addr: c.TFTP, BlockSize: c.Blksize, Log: log}, front); err != nil {
+			f.front.Close()
+			return nil, err
+		}
+	}
+	if c.HTTP != "" {
+		if f.web, err = web.Listen(web.Config{Addr: c.HTTP, Log: log}, front); err != nil {
+			f.front.Close()
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+// announce says where the front end listens. Scripts wait for these lines.
+func (f *frontEnd) announce(a *app) {
+	if f.tftp != nil {
+		a.ui.say("serving TFTP at %s", f.tftp.Addr())
+	}
+	if f.web != nil {
+		a.ui.say("serving HTTP at %s", f.web.Addr())
+	}
+}
+
+// run serves until ctx ends or a server fails.
+func (f *frontEnd) run(ctx context.Context) error {
+	defer f.front.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	runs := []func(context.Context) error{f.front.Run}
+	if f.tftp != nil {
+		runs = append(runs, f.tftp.Serve)
+	}
+	if f.web != nil {
+		runs = append(runs, f.web.Serve)
+	}
+	done := make(chan error, len(runs))
+	for _, run := range runs {
+		go func() { done <- run(ctx) }()
+	}
+	var first error
+	for range runs {
+		err := <-done
+		if err != nil && ctx.Err() == nil {
+			first = err
+		}
+		cancel(err)
+	}
+	return first
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"piimg/pipeline"
+	"piimg/pipeline/sources"
+	"piimg/pipeline/stages"
+	"piimg/recipes"
+	"piimg/store"
+)
+
+// workbench is a recipe with all that it takes to build it.
+type workbench struct {
+	recipe   *recipes.Recipe
+	boards   []recipes.Board
+	lock     *recipes.Lock // nil where there is no lock file
+	pipeline *pipeline.Pipeline
+}
+
+// buildOptions are the flags that commands which run the pipeline share.
+type buildOptions struct {
+	offline bool
+	check   bool
+	verbose bool
+	jobs    int
+}
+
+// loadRecipe reads a recipe and the boards that it is for. SOURCE_DATE_EPOCH, where set,
+// is its epoch (https://reproducible-builds.org/specs/source-date-epoch/).
+func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) {
+	var o recipes.LoadOptions
+	if text := a.getenv("SOURCE_DATE_EPOCH"); text != "" {
+		epoch, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, nil, hint(fmt.Errorf("SOURCE_DATE_EPOCH is %q", text), "set it to a number of seconds since 1970, or unset it")
+		}
+		o.Epoch = &epoch
+	}
+	r, err := o.Load(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	boards, err := boardsByName(r.Boards)
+	return r, boards, err
+}
+
+// workbench loads a recipe and its lock file and sets up the pipeline over s.
+func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench, error) {
+	r, boards, err := a.loadRecipe(file)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	l, err := recipes.LoadLock(recipes.LockFile(file))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	p := &pipeline.Pipeline{
+		Store: s, Stages: stages.All(), Fetchers: sources.All(),
+		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(os.TempDir(), "piimg-work"),
+		Jobs: o.jobs, Offline: o.offline, Check: o.check,
+		Events: (&progress{ui: a.ui, verbose: o.verbose}).event,
+	}
+	return &workbench{r, boards, l, p}, nil
+}
+
+// plan plans the steps, if the lock file pins what the recipe says.
+func (w *workbench) plan(ctx context.Context) (*pipeline.Plan, error) {
+	if err := w.checkLock(); err != nil {
+		return nil, err
+	}
+	return w.pipeline.Plan(ctx, w.recipe, w.boards, w.lock)
+}
+
+func (w *workbench) checkLock() error {
+	file := recipes.LockFile(w.recipe.File)
+	if w.lock == nil {
+		if len(w.recipe.Sources) == 0 {
+			w.lock = &recipes.Lock{}
+			return nil
+		}
+		return hint(fmt.Errorf("%s: no such lock file: the sources of %s are not pinned", file, w.recipe.File), "pin them: piimg lock %s", w.recipe.File)
+	}
+	var reasons []string
+	for _, s := range w.lock.Stale(w.recipe) {
+		if s.Why != recipes.Superfluous { // a pin too many does no harm
+			reasons = append(reasons, "source "+s.Source+" "+s.Text)
+		}
+	}
+	if len(reasons) == 0 {
+		return nil
+	}
+	return hint(fmt.Errorf("%s: %s", file, strings.Join(reasons, "; ")), "pin what the recipe says now: piimg lock %s", w.recipe.File)
+}
