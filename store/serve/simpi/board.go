@@ -67,7 +67,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Boot boots the board from the TFTP server and reports. What the server does wrong is
+// Boot boots the board from the TFTP server and reports. A board may boot any number of
+// times, at the same time too. What the server does wrong is
 // in the report; an error is about the board (its model or settings, a socket, or ctx),
 // and the report, which is never nil then, holds what happened until there.
 func (b Board) Boot(ctx context.Context, server netip.AddrPort, opts Options) (*Report, error) {

@@ -15,5 +15,6 @@
 // the order of requests is known to differ between firmware versions, a seed chooses
 // among the orders that were seen.
 //
-// Simulated boards are those of the Pi 4 family: see [Simulated].
+// The simulated boards have been booted from dnsmasq 2.90, tftpd-hpa 5.2 and servers made
+// of pin/tftp. Simulated are the boards of the Pi 4 family: see [Simulated].
 package simpi
