@@ -162,7 +162,7 @@ func (c *cache) load(ctx context.Context, d store.Digest) (*image, error) {
 	}
 	img, err := store.DecodeManifest(doc)
 	if err != nil {
-		return nil, trouble{err}
+		return nil, fmt.Errorf("%w: %w", errNoImage, err)
 	}
 	if err := c.complete(ctx, img); err != nil {
 		return nil, trouble{err}
@@ -174,6 +174,9 @@ func (c *cache) load(ctx context.Context, d store.Digest) (*image, error) {
 	return newImage(img, config), nil
 }
 
+// errNoImage: the source has something of that name, but it is a file, say.
+var errNoImage = fmt.Errorf("not an image: %w", fs.ErrNotExist)
+
 // manifest is the bytes of the manifest named d.
 func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
 	if doc, err := os.ReadFile(c.path(d)); err == nil && store.Sum(doc) == d {
@@ -184,7 +187,7 @@ func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
 		return nil, err
 	}
 	if err == nil && b.Size > maxManifest {
-		err = fmt.Errorf("%d bytes are no manifest: %w", b.Size, store.ErrCorrupt)
+		return nil, fmt.Errorf("%w: it has %d bytes", errNoImage, b.Size)
 	}
 	if err == nil {
 		err = c.have(ctx, b)

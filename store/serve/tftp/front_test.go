@@ -1,9 +1,8 @@
 package tftp_test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
+	"encoding/binary"
 	"io/fs"
 	"maps"
 	"os"
@@ -125,12 +124,11 @@ func openFiles(t *testing.T) int {
 
 // pattern is n bytes in which every block differs from its neighbours.
 func pattern(n int) []byte {
-	var b bytes.Buffer
-	b.Grow(n + 16)
-	for line := 0; b.Len() < n; line++ {
-		fmt.Fprintf(&b, "%07x\n", line)
+	b := make([]byte, 0, n+8)
+	for word := uint64(0); len(b) < n; word++ {
+		b = binary.BigEndian.AppendUint64(b, word)
 	}
-	return b.Bytes()[:n]
+	return b[:n]
 }
 
 // lastEvent waits until the trail of the board has n events, and returns the last.

@@ -1,0 +1,102 @@
+// Package web serves the files of a front end over HTTP, read-only, for clients as
+// small as the one in a Raspberry Pi's EEPROM: an exact length, one range, and never a
+// redirect, a chunk or a compressed byte.
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"piimg/store/serve"
+)
+
+// Front decides what a request gets, and says whether it can; a serve.Front is one.
+type Front interface {
+	Open(context.Context, serve.Request) (*serve.File, error)
+	Ready() error
+}
+
+// Config is what a Server is made of. The zero value works.
+type Config struct {
+	Addr  string        // to listen at; ":8080"
+	Stall time.Duration // a transfer of which the client takes no byte for so long is ended; 60 s
+	Idle  time.Duration // an open connection without a request is closed; 60 s
+	Grace time.Duration // for transfers in progress when the server stops; 5 s
+	Log   *slog.Logger  // nil is silent
+}
+
+// Defaults of Config, and limits that nobody needs to change.
+const (
+	defaultAddr  = ":8080"
+	defaultStall = time.Minute
+	defaultIdle  = time.Minute
+	defaultGrace = 5 * time.Second
+
+	headerTimeout = 5 * time.Second
+	maxHeader     = 8 << 10 // bytes
+)
+
+// Server is an HTTP server that listens. Its Serve has to be called once.
+type Server struct {
+	cfg  Config
+	ln   net.Listener
+	http *http.Server
+}
+
+// Listen binds the address of cfg. From then on requests wait for Serve.
+func Listen(cfg Config, f Front) (*Server, error) {
+	cfg.Addr = cmp.Or(cfg.Addr, defaultAddr)
+	cfg.Stall = cmp.Or(cfg.Stall, defaultStall)
+	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
+	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Stall < 0 || cfg.Idle < 0 || cfg.Grace < 0 {
+		return nil, errors.New("http: a time is negative")
+	}
+	ln, err := net.Listen("tcp", cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	// There is no time limit for a whole answer: a slow board may take minutes, as
+	// long as it takes something.
+	return &Server{cfg: cfg, ln: ln, http: &http.Server{
+		Handler:                      Handler(cfg, f),
+		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  headerTimeout, // requests have no body
+		IdleTimeout:                  cfg.Idle,
+		MaxHeaderBytes:               maxHeader,
+		ErrorLog:                     slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		DisableGeneralOptionsHandler: true,
+	}}, nil
+}
+
+// Addr is the address that the server listens at.
+func (s *Server) Addr() netip.AddrPort { return s.ln.Addr().(*net.TCPAddr).AddrPort() }
+
+// Serve answers requests until ctx ends. Then it takes no more, gives transfers in
+// progress the grace time, ends those that are left, and returns nil.
+func (s *Server) Serve(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.ln) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("http: %w", err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
+	defer cancel()
+	if s.http.Shutdown(grace) != nil {
+		s.http.Close()
+	}
+	<-served
+	return nil
+}
