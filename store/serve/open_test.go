@@ -1,15 +1,21 @@
 package serve_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"piimg/store"
 	"piimg/store/serve"
@@ -362,4 +368,51 @@ func TestClosed(t *testing.T) {
 		t.Errorf("read after close: %q, %v", b, err)
 	}
 	w.wantTrouble("91cdf03d/config.txt")
+}
+
+// TestFlood makes up boards until the front end forgets the first of them.
+func TestFlood(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	w.fleet.assign("ffffffff", serve.Assignment{Env: "dev"})
+	w.want("ffffffff/config.txt", "v1")
+	const limit = 8192
+	for n := range limit + 10 {
+		w.wantMissing(fmt.Sprintf("%08x/nothing", n))
+		w.clock.pass(time.Millisecond)
+	}
+	if n := len(w.front.Boards()); n > limit {
+		t.Errorf("%d boards are in memory, want %d at most", n, limit)
+	}
+	saved, err := os.ReadDir(filepath.Join(w.cfg.Dir, "boards"))
+	if err != nil || len(saved) > limit {
+		t.Errorf("%d boards are saved, %v, want %d at most", len(saved), err, limit)
+	}
+	if len(w.front.Trail("00000000")) != 0 {
+		t.Error("the first board is still known")
+	}
+	if len(w.front.Trail("ffffffff")) == 0 {
+		t.Error("a board with an assignment was forgotten")
+	}
+}
+
+// TestLog reads what a boot says at info: that it begins, and that its kernel is out.
+func TestLog(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(c *serve.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	w.promote("dev", "v1")
+	for _, name := range []string{"start4.elf", "config.txt", "fixup4.dat", "vmlinuz"} {
+		w.want("91cdf03d/"+name, "v1")
+	}
+	w.wantMissing("91cdf03d/recovery.elf")
+	var messages []string
+	for line := range strings.Lines(log.String()) {
+		_, rest, _ := strings.Cut(line, `msg="`)
+		message, _, _ := strings.Cut(rest, `"`)
+		messages = append(messages, message)
+	}
+	want := []string{"environment has a new head", "boot begins", "kernel delivered"}
+	if diff := cmp.Diff(want, messages); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
 }

@@ -56,7 +56,7 @@ var _ Source = store.Blobs{}
 
 // Config is what a Front is made of. Dir, Fleet and Source are needed.
 type Config struct {
-	Dir    string // cache folder, of this front end alone
+	Dir    string // cache folder: of this front end and this store alone
 	Fleet  Fleet
 	Source Source
 
