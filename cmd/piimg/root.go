@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os/user"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,9 +33,10 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
   piimg promote dev prod
   piimg rollback prod
   piimg serve --tftp :69 --http :8080`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	flags := root.PersistentFlags()
@@ -48,31 +50,51 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 	add(root, "make", newBuild(a), newPlan(a), newLock(a), newLint(a), newRecipe(a), newTry(a))
 	add(root, "keep", newLs(a), newShow(a), newPromote(a), newRollback(a), newHistory(a))
 	add(root, "boot", newServe(a), newSimulate(a), newBoard(a))
+	strict(root)
 	return root
 }
 
-// add adds commands to a group, and gives the wrong number of arguments the exit code of
-// wrong usage.
+// add adds commands to a group.
 func add(root *cobra.Command, group string, commands ...*cobra.Command) {
 	for _, c := range commands {
 		c.GroupID = group
 		root.AddCommand(c)
-		strict(c)
 	}
 }
 
+// strict makes whatever is wrong with a command line an error of wrong usage, which says
+// what would be right, of c and all commands below it.
 func strict(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return hinted{usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}, "usage: " + cmd.UseLine()}
-			}
-			return nil
+	if c.HasSubCommands() {
+		c.Args, c.RunE = noCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	check := c.Args
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil {
+			err = cmd.ValidateRequiredFlags()
 		}
+		var h hinted
+		if err == nil || errors.As(err, &h) {
+			return err
+		}
+		return hint(usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}, "usage: %s", cmd.UseLine())
 	}
 	for _, sub := range c.Commands() {
 		strict(sub)
 	}
+}
+
+// noCommand takes no argument: what stands where a command is wanted is none.
+func noCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	err := usageError{fmt.Errorf("%s has no command %s", cmd.CommandPath(), args[0])}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return hint(err, "did you mean %s?", strings.Join(near, " or "))
+	}
+	return hint(err, "%s --help lists what there is", cmd.CommandPath())
 }
 
 // location is where the store is.
