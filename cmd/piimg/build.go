@@ -76,7 +76,7 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
-	if err := a.report(findings); err != nil {
+	if err := a.report(image.Name, findings); err != nil {
 		return nil, err
 	}
 	digest, err := s.PutImage(ctx, image, store.Record{

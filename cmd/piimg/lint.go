@@ -157,11 +157,15 @@ func count(findings []lint.Finding) (errors, warnings int) {
 	return errors, warnings
 }
 
-// report shows the findings of a build, and is an error where one of them is.
-func (a *app) report(findings []lint.Finding) error {
+// report shows the findings of a build of name, and is an error where one of them is.
+func (a *app) report(name string, findings []lint.Finding) error {
 	a.printFindings(findings, func(text string) { a.ui.say("%s", text) })
-	if errors, _ := count(findings); errors > 0 {
-		return errFindings
+	errors, _ := count(findings)
+	switch errors {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("%s is not published: 1 of the %w above is an error", name, errFindings)
 	}
-	return nil
+	return fmt.Errorf("%s is not published: %d of the %w above are errors", name, errors, errFindings)
 }

@@ -40,7 +40,8 @@ Exit codes: 0 done, 1 error, 2 wrong usage, 3 findings (of lint, or a boot that 
 
 var (
 	errInterrupted = errors.New("interrupted")
-	// errFindings ends a command whose findings have been printed already.
+	// errFindings ends a command whose findings have been printed. By itself it is not
+	// printed once more; wrapped, it is.
 	errFindings = errors.New("findings")
 )
 
@@ -126,7 +127,7 @@ func (u *ui) warn(format string, args ...any) { u.say("piimg: warning: "+format,
 
 // fail writes an error and its hint. What has been reported already is not repeated.
 func (u *ui) fail(err error) {
-	if err == nil || errors.Is(err, errFindings) {
+	if err == nil || err == errFindings {
 		return
 	}
 	if mistakes := recipes.Mistakes(err); len(mistakes) > 0 {
