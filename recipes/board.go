@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"sync"
 
 	"piimg/pipeline/format/configtxt"
 )
@@ -28,11 +29,17 @@ type Board struct {
 
 // Boards are the boards that piimg knows, sorted by name. An error is a mistake in one of
 // the files that are built in, so that only a developer ever sees it.
-func Boards() ([]Board, error) { return readBoards(boardFiles) }
+func Boards() ([]Board, error) {
+	boards, err := builtIn()
+	return slices.Clone(boards), err
+}
+
+// builtIn reads the files that are built in, once: they cannot change.
+var builtIn = sync.OnceValues(func() ([]Board, error) { return readBoards(boardFiles) })
 
 // BoardByName is the board of that name. Its error has a hint with the nearest name.
 func BoardByName(name string) (Board, error) {
-	boards, err := Boards()
+	boards, err := builtIn()
 	if err != nil {
 		return Board{}, err
 	}

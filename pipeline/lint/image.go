@@ -1,6 +1,7 @@
 package lint
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -71,7 +72,8 @@ func (img *image) read(name string) ([]byte, error) {
 
 // head is the beginning of a file.
 func (img *image) head(name string, limit int64) ([]byte, error) {
-	if !img.exists(name) {
+	size, ok := img.size(name)
+	if !ok {
 		return nil, fs.ErrNotExist
 	}
 	f, err := img.files.Open(name)
@@ -79,8 +81,9 @@ func (img *image) head(name string, limit int64) ([]byte, error) {
 		return nil, img.keep(err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit))
-	return data, img.keep(err)
+	data := bytes.NewBuffer(make([]byte, 0, min(size, limit)+bytes.MinRead))
+	_, err = data.ReadFrom(io.LimitReader(f, limit))
+	return data.Bytes(), img.keep(err)
 }
 
 // readConfig reads a config file and remembers its lines for the rules about text.
