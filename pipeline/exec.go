@@ -16,11 +16,15 @@ import (
 // tailLines is how much of a failed program's output its error shows.
 const tailLines = 20
 
-// Exec runs a program in dir with the environment env and nothing else of ours. Its
-// output goes to the log line by line. When ctx ends, it and all that it started are
-// ended.
+// withUmask sets the umask that everybody is used to before it becomes the program:
+// programs write modes into archives, and a process cannot set the umask of a child.
+const withUmask = `umask 022 && exec "$@"`
+
+// Exec runs a program in dir with the environment env and nothing else of ours, not even
+// the umask. Its output goes to the log line by line. When ctx ends, it and all that it
+// started are ended.
 func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string) error {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", withUmask, "sh"}, argv...)...)
 	cmd.Dir, cmd.Env = dir, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -461,5 +462,15 @@ func TestExecShowsTheLastWords(t *testing.T) {
 	_, err := newWorld(t, s).run()
 	if err == nil || !strings.Contains(err.Error(), "sh: exit status 3") || !strings.Contains(err.Error(), "100\n  -") || strings.Contains(err.Error(), "  80\n") {
 		t.Errorf("run = %v", err)
+	}
+}
+
+func TestExecHasAUmaskOfItsOwn(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	s := &stage{name: "s", run: func(ctx context.Context, job *pipeline.Job) error {
+		return job.Exec(ctx, "/", []string{"PATH=/usr/bin:/bin"}, "sh", "-c", "test $(umask) = 0022")
+	}}
+	if _, err := newWorld(t, s).run(); err != nil {
+		t.Error(err)
 	}
 }
