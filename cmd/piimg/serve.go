@@ -157,6 +157,9 @@ func openFrontEnd(s *store.Store, c config.Serve, log *slog.Logger) (*frontEnd, 
 	if c.HTTP != "" {
 		if f.web, err = web.Listen(web.Config{Addr: c.HTTP, Log: log}, front); err != nil {
 			f.front.Close()
+			if f.tftp != nil {
+				f.tftp.Close()
+			}
 			return nil, err
 		}
 	}

@@ -97,6 +97,9 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 // Addr is the address that the server listens at.
 func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
 
+// Close gives up the address of a server that is not to serve after all.
+func (s *Server) Close() error { return s.conn.Close() }
+
 // Serve answers requests until ctx ends. Then it takes no more, gives transfers in
 // progress the grace time, and returns nil once the last of them has ended; one whose
 // client is silent takes its retries longer.
