@@ -626,7 +626,7 @@ func countDescriptors(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Skip("no /proc here")
+		t.Fatal("no /proc here")
 	}
 	return len(entries)
 }
