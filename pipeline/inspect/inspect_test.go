@@ -1,0 +1,107 @@
+package inspect_test
+
+import (
+	"bytes"
+	"os/exec"
+	"testing"
+	"testing/fstest"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"piimg/pipeline/inspect"
+	"piimg/store"
+)
+
+// side is an image of these files; a file of two parts has them separated by "|".
+func side(name string, files map[string]string) inspect.Side {
+	s := inspect.Side{Name: name, Kernel: "6.12", Files: fstest.MapFS{}}
+	for path, text := range files {
+		var f store.File
+		f.Path, f.Mode = path, 0o644
+		for part := range bytes.SplitSeq([]byte(text), []byte("|")) {
+			f.Parts = append(f.Parts, store.Bytes(part).Blob())
+		}
+		whole := store.Bytes(bytes.ReplaceAll([]byte(text), []byte("|"), nil))
+		f.Digest, f.Size = whole.Digest, whole.Size
+		s.List = append(s.List, f)
+		s.Files.(fstest.MapFS)[path] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return s
+}
+
+func TestFilesAndBytes(t *testing.T) {
+	old := side("a", map[string]string{"same": "1", "gone": "2", "grown": "base|old", "mode": "m"})
+	new := side("b", map[string]string{"same": "1", "grown": "base|newer", "fresh": "333", "mode": "m"})
+	for n := range new.List {
+		if new.List[n].Path == "mode" {
+			new.List[n].Mode = 0o755
+		}
+	}
+	new.Kernel = "6.13"
+	d, err := inspect.Compare(old, new)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range d.Files {
+		got = append(got, string(f.Kind)+" "+f.Path)
+	}
+	if diff := cmp.Diff([]string{"added fresh", "removed gone", "changed grown", "mode mode"}, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	if d.Fetch != 3+5 || d.Boot != 3+9 {
+		t.Errorf("%d bytes for a front end, %d for a board, want 8 and 12", d.Fetch, d.Boot)
+	}
+	if d.Kernel == nil || *d.Kernel != (inspect.Change{Old: "6.12", New: "6.13"}) {
+		t.Errorf("kernel %v", d.Kernel)
+	}
+}
+
+func TestSameImagesDoNotDiffer(t *testing.T) {
+	a := side("a", map[string]string{"config.txt": "x"})
+	d, err := inspect.Compare(a, a)
+	if err != nil || len(d.Files)+len(d.Texts)+len(d.Trees) != 0 || d.Kernel != nil || d.Fetch != 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+func TestTextIsShownAsText(t *testing.T) {
+	d, err := inspect.Compare(side("a", map[string]string{"config.txt": "one\ntwo\n"}), side("b", map[string]string{"config.txt": "one\n2\n"}))
+	want := []inspect.TextChange{{Path: "config.txt", Diff: "--- a\n+++ b\n@@ -1,2 +1,2 @@\n one\n-two\n+2\n"}}
+	if diff := cmp.Diff(want, d.Texts); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+// compile makes a device tree with dtc.
+func compile(t *testing.T, source string) string {
+	t.Helper()
+	cmd := exec.Command("dtc", "-q", "-I", "dts", "-O", "dtb")
+	cmd.Stdin = bytes.NewReader([]byte("/dts-v1/; / {" + source + "};"))
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("dtc: %v", err)
+	}
+	return string(out)
+}
+
+func TestTreesAreShownByNode(t *testing.T) {
+	old := compile(t, `model = "Pi"; soc { uart { status = "okay"; reg = <1 2>; off; }; gone {}; };`)
+	new := compile(t, `model = "Pi"; soc { uart { status = "disabled"; reg = <1 0x20>; raw = [01 02 03]; }; fresh { x = "a", "b"; }; };`)
+	d, err := inspect.Compare(side("a", map[string]string{"x.dtb": old}), side("b", map[string]string{"x.dtb": new}))
+	if err != nil || len(d.Trees) != 1 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	want := []inspect.NodeChange{
+		{Node: "/soc/fresh", Kind: inspect.Added},
+		{Node: "/soc/gone", Kind: inspect.Removed},
+		{Node: "/soc/uart", Property: "off", Kind: inspect.Removed},
+		{Node: "/soc/uart", Property: "raw", Kind: inspect.Added, New: "[01 02 03]"},
+		{Node: "/soc/uart", Property: "reg", Kind: inspect.Changed, Old: "<0x1 0x2>", New: "<0x1 0x20>"},
+		{Node: "/soc/uart", Property: "status", Kind: inspect.Changed, Old: `"okay"`, New: `"disabled"`},
+	}
+	if diff := cmp.Diff(want, d.Trees[0].Nodes, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+}
