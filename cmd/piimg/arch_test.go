@@ -21,7 +21,7 @@ var floors = []struct {
 	{2, []string{"recipes", "store/mem", "store/disk", "store/s3", "store/sign", "store/storetest"}},
 	{3, []string{"pipeline", "pipeline/lint", "pipeline/inspect", "store/env", "store/board", "store/gc", "store/fsck", "store/open", "store/serve", "store/serve/simpi", "cmd/piimg/config"}},
 	{4, []string{"pipeline/stages/*", "pipeline/sources", "store/serve/tftp", "store/serve/web"}},
-	{5, []string{"cmd/piimg", "cmd/piimg-agent", "pipeline/stages"}},
+	{5, []string{"cmd/piimg", "cmd/piimg-agent", "pipeline/stages", "pipeline/stages/stagetest"}},
 }
 
 // siblings are imports within a floor that are meant.
