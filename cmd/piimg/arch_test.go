@@ -20,7 +20,7 @@ var floors = []struct {
 	{1, []string{"store"}},
 	{2, []string{"recipes", "store/mem", "store/disk", "store/s3", "store/sign", "store/storetest"}},
 	{3, []string{"pipeline", "pipeline/lint", "pipeline/inspect", "store/env", "store/board", "store/gc", "store/fsck", "store/open", "store/serve", "store/serve/simpi", "cmd/piimg/config"}},
-	{4, []string{"pipeline/stages/*", "pipeline/sources", "store/serve/tftp", "store/serve/web"}},
+	{4, []string{"pipeline/stages/*", "pipeline/sources", "store/serve/tftp", "store/serve/web", "store/serve/servetest"}},
 	{5, []string{"cmd/piimg", "cmd/piimg-agent", "pipeline/stages", "pipeline/stages/stagetest"}},
 }
 
@@ -40,6 +40,8 @@ var homes = map[string][]string{
 	"github.com/minio/minio-go/v7":        {"store/s3"},
 	"github.com/cavaliergopher/cpio":      {"pipeline/format/newc"},
 	"github.com/klauspost/compress":       {"pipeline/format/codec"},
+	"github.com/ulikunitz/xz":             {"pipeline/format/codec"},
+	"github.com/pierrec/lz4/v4":           {"pipeline/format/codec"},
 	"github.com/BurntSushi/toml":          {"recipes", "cmd/piimg/config"},
 	"github.com/pin/tftp/v3":              {"store/serve/tftp"},
 	"github.com/prometheus/client_golang": {"store/serve"},

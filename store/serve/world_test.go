@@ -7,10 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"piimg/store"
 	"piimg/store/mem"
 	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 )
 
 // fleet is a fleet that a test rearranges.
@@ -114,7 +113,7 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*serve.Config)) *world {
 	t.Helper()
-	noLeaks(t)
+	servetest.NoLeaks(t)
 	s, err := store.Init(t.Context(), mem.New())
 	if err != nil {
 		t.Fatal(err)
@@ -286,30 +285,4 @@ func (w *world) wantTrouble(name string) error {
 // cached is the path of d's copy in the cache.
 func (w *world) cached(d store.Digest) string {
 	return filepath.Join(w.cfg.Dir, "blobs", "sha256", d.Hex())
-}
-
-// noLeaks checks at the end of the test that goroutines and open files are as many as
-// at its start.
-func noLeaks(t *testing.T) {
-	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
-	t.Cleanup(func() {
-		var g, n int
-		for range 100 {
-			if g, n = runtime.NumGoroutine(), openFiles(t); g <= goroutines && n <= files {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Errorf("%d goroutines and %d open files after the test, %d and %d before", g, n, goroutines, files)
-	})
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatalf("count open files: %v", err)
-	}
-	return len(entries)
 }

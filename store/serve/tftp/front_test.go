@@ -2,68 +2,11 @@ package tftp_test
 
 import (
 	"context"
-	"encoding/binary"
-	"io/fs"
-	"maps"
-	"os"
-	"runtime"
-	"slices"
 	"testing"
-	"time"
 
-	"piimg/store"
-	"piimg/store/mem"
-	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 	"piimg/store/serve/tftp"
 )
-
-const boardID = "91cdf03d"
-
-// oneImage is a fleet in which every board runs the same image.
-type oneImage struct{ image store.Digest }
-
-func (oneImage) Board(name string) (string, bool) { return boardID, name == boardID }
-
-func (oneImage) Assigned(context.Context, string) (serve.Assignment, error) {
-	return serve.Assignment{}, fs.ErrNotExist
-}
-
-func (f oneImage) Head(_ context.Context, env string) (serve.Head, error) {
-	return serve.Head{Seq: 1, Image: f.image}, nil
-}
-
-// newFront is a front end whose boards run an image of files.
-func newFront(t *testing.T, files map[string][]byte) *serve.Front {
-	t.Helper()
-	s, err := store.Init(t.Context(), mem.New())
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(b []byte) store.Blob {
-		c := store.Bytes(b)
-		if _, err := s.Blobs().Put(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		return c.Blob()
-	}
-	img := store.Image{Name: "test", Config: put([]byte("{}"))}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		img.Files = append(img.Files, store.NewFile(name, 0o644, put(files[name])))
-	}
-	d, err := s.PutImage(t.Context(), img, store.Record{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	front, err := serve.New(serve.Config{Dir: t.TempDir(), Fleet: oneImage{d}, Source: s.Blobs(), Default: "dev"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(front.Close)
-	if err := front.Refresh(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return front
-}
 
 // listen serves what o opens until the test ends, and checks that nothing is left open.
 func listen(t *testing.T, cfg tftp.Config, o tftp.Opener) *tftp.Server {
@@ -75,7 +18,7 @@ func listen(t *testing.T, cfg tftp.Config, o tftp.Opener) *tftp.Server {
 // start is listen with a way to stop the server early.
 func start(t *testing.T, cfg tftp.Config, o tftp.Opener) (s *tftp.Server, stop func()) {
 	t.Helper()
-	noLeaks(t)
+	servetest.NoLeaks(t)
 	cfg.Addr = "127.0.0.1:0"
 	s, err := tftp.Listen(cfg, o)
 	if err != nil {
@@ -96,53 +39,4 @@ func start(t *testing.T, cfg tftp.Config, o tftp.Opener) (s *tftp.Server, stop f
 	}
 	t.Cleanup(stop)
 	return s, stop
-}
-
-func noLeaks(t *testing.T) {
-	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
-	t.Cleanup(func() {
-		var g, n int
-		for range 100 {
-			if g, n = runtime.NumGoroutine(), openFiles(t); g <= goroutines && n <= files {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Errorf("%d goroutines and %d open files after the test, %d and %d before", g, n, goroutines, files)
-	})
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatalf("count open files: %v", err)
-	}
-	return len(entries)
-}
-
-// pattern is n bytes in which every block differs from its neighbours.
-func pattern(n int) []byte {
-	b := make([]byte, 0, n+8)
-	for word := uint64(0); len(b) < n; word++ {
-		b = binary.BigEndian.AppendUint64(b, word)
-	}
-	return b[:n]
-}
-
-// lastEvent waits until the trail of the board has n events, and returns the last.
-func lastEvent(t *testing.T, front *serve.Front, n int) serve.Event {
-	t.Helper()
-	for range 500 {
-		if boots := front.Trail(boardID); len(boots) > 0 && len(boots[0].Events) >= n {
-			if got := len(boots[0].Events); got != n {
-				t.Fatalf("%d events, want %d: %+v", got, n, boots[0].Events)
-			}
-			return boots[0].Events[n-1]
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Fatalf("no %d events: %+v", n, front.Trail(boardID))
-	return serve.Event{}
 }

@@ -16,6 +16,7 @@ import (
 	lib "github.com/pin/tftp/v3"
 
 	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 	"piimg/store/serve/tftp"
 )
 
@@ -26,8 +27,8 @@ func piOptions(blksize int) []string {
 
 // TestOptions checks the OACK: it is always there, with the true size.
 func TestOptions(t *testing.T) {
-	body := pattern(3000)
-	front := newFront(t, map[string][]byte{"config.txt": body, "empty": nil})
+	body := servetest.Pattern(3000)
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": body, "empty": nil})
 	s := listen(t, tftp.Config{}, front)
 	tests := []struct {
 		what    string
@@ -46,7 +47,7 @@ func TestOptions(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.what, func(t *testing.T) {
 			r := newRaw(t, s.Addr())
-			r.request(opRRQ, boardID+"/config.txt", tt.options...)
+			r.request(opRRQ, servetest.BoardID+"/config.txt", tt.options...)
 			if diff := cmp.Diff(tt.want, r.options()); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
@@ -65,11 +66,11 @@ func TestOptions(t *testing.T) {
 
 // TestNoOptions is the boot ROM of a Pi 3: blocks of 512 bytes and no OACK.
 func TestNoOptions(t *testing.T) {
-	body := pattern(1024)
-	front := newFront(t, map[string][]byte{"bootcode.bin": body, "empty": nil})
+	body := servetest.Pattern(1024)
+	front, _ := servetest.NewFront(t, map[string][]byte{"bootcode.bin": body, "empty": nil})
 	s := listen(t, tftp.Config{}, front)
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/bootcode.bin")
+	r.request(opRRQ, servetest.BoardID+"/bootcode.bin")
 	var got []byte
 	for block, size := range []int{512, 512, 0} {
 		p := r.want(opDATA, uint16(block+1))
@@ -82,12 +83,12 @@ func TestNoOptions(t *testing.T) {
 	if !bytes.Equal(got, body) {
 		t.Error("other bytes arrived")
 	}
-	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1024 {
+	if e := servetest.LastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1024 {
 		t.Errorf("event %+v, want 1024 bytes taken", e)
 	}
 
 	r = newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/empty", piOptions(1468)...)
+	r.request(opRRQ, servetest.BoardID+"/empty", piOptions(1468)...)
 	// RFC 2349 has a size of 0 as the question, so that it cannot be the answer.
 	if diff := cmp.Diff(map[string]string{"blksize": "1468"}, r.options()); diff != "" {
 		t.Errorf("options of an empty file (-want +got):\n%s", diff)
@@ -101,13 +102,13 @@ func TestNoOptions(t *testing.T) {
 
 // TestMissing checks that an error with code 1 comes at once, for whatever name.
 func TestMissing(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{}, front)
 	for _, name := range []string{
-		boardID + "/recovery.elf", "recovery.elf", "", "/", "..", "../../etc/passwd", "/etc/passwd",
-		boardID + "/../" + boardID + "/config.txt", boardID + "/./config.txt", boardID + `\config.txt`,
-		boardID + "/..\\config.txt", boardID + "/%2e%2e/config.txt", boardID + "/\xff\xfe", "c:config.txt",
-		boardID + "/config.txt\n", boardID + "/" + strings.Repeat("x", 400),
+		servetest.BoardID + "/recovery.elf", "recovery.elf", "", "/", "..", "../../etc/passwd", "/etc/passwd",
+		servetest.BoardID + "/../" + servetest.BoardID + "/config.txt", servetest.BoardID + "/./config.txt", servetest.BoardID + `\config.txt`,
+		servetest.BoardID + "/..\\config.txt", servetest.BoardID + "/%2e%2e/config.txt", servetest.BoardID + "/\xff\xfe", "c:config.txt",
+		servetest.BoardID + "/config.txt\n", servetest.BoardID + "/" + strings.Repeat("x", 400),
 	} {
 		r := newRaw(t, s.Addr())
 		sent := time.Now()
@@ -121,41 +122,41 @@ func TestMissing(t *testing.T) {
 		}
 	}
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"//config.txt", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"//config.txt", piOptions(1024)...)
 	r.options()
 	r.fail(0, "Early terminate")
 }
 
 // TestNUL cuts a name off where the protocol says that it ends.
 func TestNUL(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{}, front)
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/conf\x00ig.txt")
+	r.request(opRRQ, servetest.BoardID+"/conf\x00ig.txt")
 	r.want(opERROR, 1)
 }
 
 // TestProbes stops transfers in the three ways that firmware does.
 func TestProbes(t *testing.T) {
-	front := newFront(t, map[string][]byte{"start4.elf": pattern(9000), "config.txt": pattern(100)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"start4.elf": servetest.Pattern(9000), "config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{}, front)
 	events := 0
 	probed := func(what string, bytes int64) {
 		t.Helper()
 		events++
-		if e := lastEvent(t, front, events); e.Result != serve.Probe || e.Bytes != bytes {
+		if e := servetest.LastEvent(t, front, events); e.Result != serve.Probe || e.Bytes != bytes {
 			t.Errorf("%s: %+v, want a probe with %d bytes", what, e, bytes)
 		}
 	}
 
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
 	r.options()
 	r.fail(0, "Early terminate")
 	probed("error after the OACK", 0)
 
 	r = newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
 	r.options()
 	r.ack(0)
 	r.want(opDATA, 1)
@@ -163,12 +164,12 @@ func TestProbes(t *testing.T) {
 	probed("error after the first block", 0)
 
 	r = newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
 	r.options()
 	r.ack(0)
 	r.want(opDATA, 1)
 	next := newRaw(t, s.Addr())
-	next.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	next.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
 	next.options()
 	next.ack(0)
 	next.want(opDATA, 1)
@@ -180,24 +181,24 @@ func TestProbes(t *testing.T) {
 	probed("option refused after one block", 1024)
 
 	r = newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/start4.elf", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
 	r.options()
 	r.fail(3, "disk full")
 	events++
-	if e := lastEvent(t, front, events); e.Result != serve.Aborted {
+	if e := servetest.LastEvent(t, front, events); e.Result != serve.Aborted {
 		t.Errorf("disk full: %+v, want aborted", e)
 	}
 }
 
 // TestOverlap runs transfers of one client side by side.
 func TestOverlap(t *testing.T) {
-	body := pattern(5000)
-	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	body := servetest.Pattern(5000)
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	s := listen(t, tftp.Config{}, front)
 	clients := make([]*raw, 8)
 	for n := range clients {
 		clients[n] = newRaw(t, s.Addr())
-		clients[n].request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+		clients[n].request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	}
 	got := make([]bytes.Buffer, len(clients))
 	for _, r := range clients {
@@ -220,11 +221,11 @@ func TestOverlap(t *testing.T) {
 // TestRepeatedRequest sends the same request twice from the same port, as a client
 // does that has missed the answer.
 func TestRepeatedRequest(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(100)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{Timeout: 50 * time.Millisecond, Retries: 1}, front)
 	r := newRaw(t, s.Addr())
 	for range 2 {
-		r.request(opRRQ, boardID+"/config.txt", piOptions(1024)...)
+		r.request(opRRQ, servetest.BoardID+"/config.txt", piOptions(1024)...)
 	}
 	r.options()
 	first := r.server
@@ -242,9 +243,9 @@ func TestRepeatedRequest(t *testing.T) {
 	}
 	r.server = first
 	r.ack(1)
-	lastEvent(t, front, 2)
+	servetest.LastEvent(t, front, 2)
 	results := map[serve.Result]int{}
-	for _, e := range front.Trail(boardID)[0].Events {
+	for _, e := range front.Trail(servetest.BoardID)[0].Events {
 		results[e.Result]++
 	}
 	if want := map[serve.Result]int{serve.OK: 1, serve.Aborted: 1}; !cmp.Equal(results, want) {
@@ -254,10 +255,10 @@ func TestRepeatedRequest(t *testing.T) {
 
 // TestLostPackets loses the OACK, a block and an acknowledgement.
 func TestLostPackets(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(1500)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(1500)})
 	s := listen(t, tftp.Config{Timeout: 50 * time.Millisecond}, front)
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/config.txt", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/config.txt", piOptions(1024)...)
 	r.options()
 	r.options() // again, unasked
 	r.ack(0)
@@ -270,32 +271,32 @@ func TestLostPackets(t *testing.T) {
 	if p := r.read(200 * time.Millisecond); p.op != 0 {
 		t.Errorf("after the end came %s", p)
 	}
-	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1500 {
+	if e := servetest.LastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != 1500 {
 		t.Errorf("event %+v, want all 1500 bytes taken", e)
 	}
 }
 
 // TestSilentClient goes away in the middle.
 func TestSilentClient(t *testing.T) {
-	front := newFront(t, map[string][]byte{"vmlinuz": pattern(9000)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
 	s := listen(t, tftp.Config{Timeout: 20 * time.Millisecond, Retries: 1}, front)
 	r := newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	r.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	r.options()
 	for block := range uint16(3) {
 		r.ack(block)
 		r.want(opDATA, block+1)
 	}
-	if e := lastEvent(t, front, 1); e.Result != serve.Aborted || e.Bytes != 2048 {
+	if e := servetest.LastEvent(t, front, 1); e.Result != serve.Aborted || e.Bytes != 2048 {
 		t.Errorf("event %+v, want aborted after 2048 bytes", e)
 	}
 }
 
 func TestWriteRequest(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(10)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(10)})
 	s := listen(t, tftp.Config{}, front)
 	r := newRaw(t, s.Addr())
-	r.request(opWRQ, boardID+"/config.txt")
+	r.request(opWRQ, servetest.BoardID+"/config.txt")
 	if p := r.read(3 * time.Second); p.op != opERROR {
 		t.Errorf("a write request got %s", p)
 	}
@@ -303,7 +304,7 @@ func TestWriteRequest(t *testing.T) {
 
 // TestGarbage sends what is no request; the server goes on.
 func TestGarbage(t *testing.T) {
-	front := newFront(t, map[string][]byte{"config.txt": pattern(10)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(10)})
 	s := listen(t, tftp.Config{}, front)
 	r := newRaw(t, s.Addr())
 	for _, b := range [][]byte{
@@ -314,22 +315,22 @@ func TestGarbage(t *testing.T) {
 		r.write(s.Addr(), b)
 	}
 	r = newRaw(t, s.Addr())
-	r.request(opRRQ, boardID+"/config.txt")
+	r.request(opRRQ, servetest.BoardID+"/config.txt")
 	r.want(opDATA, 1)
 	r.ack(1)
 }
 
 // TestRollOver takes a file with more blocks of 512 bytes than a block number can count.
 func TestRollOver(t *testing.T) {
-	body := pattern(40 << 20)
-	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	body := servetest.Pattern(40 << 20)
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	s := listen(t, tftp.Config{}, front)
 	c, err := lib.NewClient(s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.RequestTSize(true)
-	from, err := c.Receive(boardID+"/vmlinuz", "octet")
+	from, err := c.Receive(servetest.BoardID+"/vmlinuz", "octet")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -344,19 +345,19 @@ func TestRollOver(t *testing.T) {
 	if !bytes.Equal(got.Bytes(), body) {
 		t.Errorf("%d bytes came, and not the right ones", got.Len())
 	}
-	if e := lastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != int64(len(body)) {
+	if e := servetest.LastEvent(t, front, 1); e.Result != serve.OK || e.Bytes != int64(len(body)) {
 		t.Errorf("event %+v", e)
 	}
 }
 
 func TestNetascii(t *testing.T) {
-	front := newFront(t, map[string][]byte{"cmdline.txt": []byte("one\ntwo\n")})
+	front, _ := servetest.NewFront(t, map[string][]byte{"cmdline.txt": []byte("one\ntwo\n")})
 	s := listen(t, tftp.Config{}, front)
 	c, err := lib.NewClient(s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, err := c.Receive(boardID+"/cmdline.txt", "netascii")
+	from, err := c.Receive(servetest.BoardID+"/cmdline.txt", "netascii")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -368,8 +369,8 @@ func TestNetascii(t *testing.T) {
 
 // TestManyClients takes a file 200 times at once.
 func TestManyClients(t *testing.T) {
-	body := pattern(50_000)
-	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	body := servetest.Pattern(50_000)
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	s := listen(t, tftp.Config{Transfers: 200}, front)
 	var wg sync.WaitGroup
 	for range 200 {
@@ -388,7 +389,7 @@ func fetch(s *tftp.Server, name string, want []byte) error {
 		return err
 	}
 	c.SetBlockSize(1468)
-	from, err := c.Receive(boardID+"/"+name, "octet")
+	from, err := c.Receive(servetest.BoardID+"/"+name, "octet")
 	if err != nil {
 		return err
 	}
@@ -412,7 +413,7 @@ func TestInternalErrors(t *testing.T) {
 	for _, err := range []error{errors.New("dial tcp s3.internal:9000: password=x"), fs.ErrNotExist} {
 		s := listen(t, tftp.Config{}, opener{err})
 		r := newRaw(t, s.Addr())
-		r.request(opRRQ, boardID+"/config.txt")
+		r.request(opRRQ, servetest.BoardID+"/config.txt")
 		if p := r.want(opERROR, 1); string(p.body) != "file not found\x00" {
 			t.Errorf("%v: the client is told %q", err, p.body)
 		}
@@ -421,20 +422,20 @@ func TestInternalErrors(t *testing.T) {
 
 // TestLimit fills the only slot: the next request waits, and is told so in the end.
 func TestLimit(t *testing.T) {
-	front := newFront(t, map[string][]byte{"vmlinuz": pattern(9000)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
 	s := listen(t, tftp.Config{Transfers: 1}, front)
 	first := newRaw(t, s.Addr())
-	first.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	first.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	first.options()
 	patient := newRaw(t, s.Addr())
-	patient.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	patient.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	if p := patient.read(200 * time.Millisecond); p.op != 0 {
 		t.Fatalf("beyond the limit came %s", p)
 	}
 	first.fail(0, "Early terminate")
 	patient.options()
 	unlucky := newRaw(t, s.Addr())
-	unlucky.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+	unlucky.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	if p := unlucky.want(opERROR, 1); string(p.body) != "server is busy\x00" {
 		t.Errorf("beyond the limit came %s", p)
 	}
@@ -443,8 +444,8 @@ func TestLimit(t *testing.T) {
 
 // TestStop lets a transfer in progress end, and cuts off one that lasts.
 func TestStop(t *testing.T) {
-	body := pattern(4000)
-	front := newFront(t, map[string][]byte{"vmlinuz": body})
+	body := servetest.Pattern(4000)
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	for _, tt := range []struct {
 		what  string
 		grace time.Duration
@@ -455,12 +456,12 @@ func TestStop(t *testing.T) {
 	} {
 		t.Run(tt.what, func(t *testing.T) {
 			before := 0
-			if boots := front.Trail(boardID); len(boots) > 0 {
+			if boots := front.Trail(servetest.BoardID); len(boots) > 0 {
 				before = len(boots[0].Events)
 			}
 			s, stop := start(t, tftp.Config{Grace: tt.grace}, front)
 			r := newRaw(t, s.Addr())
-			r.request(opRRQ, boardID+"/vmlinuz", piOptions(1024)...)
+			r.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 			r.options()
 			stopped := make(chan struct{})
 			go func() { stop(); close(stopped) }()
@@ -476,7 +477,7 @@ func TestStop(t *testing.T) {
 				}
 			}
 			<-stopped
-			if e := lastEvent(t, front, before+1); e.Result != tt.want {
+			if e := servetest.LastEvent(t, front, before+1); e.Result != tt.want {
 				t.Errorf("event %+v, want %s", e, tt.want)
 			}
 		})

@@ -17,6 +17,7 @@ import (
 
 	"piimg/store"
 	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 	"piimg/store/serve/web"
 )
 
@@ -46,13 +47,13 @@ func ask(t *testing.T, s *web.Server, text string) (*http.Response, string) {
 var files = map[string][]byte{
 	"config.txt":               []byte("enable_uart=1\n"),
 	"empty":                    nil,
-	"overlays/disable-bt.dtbo": pattern(100),
-	"vmlinuz":                  pattern(1000),
+	"overlays/disable-bt.dtbo": servetest.Pattern(100),
+	"vmlinuz":                  servetest.Pattern(1000),
 }
 
 // TestTargets sends request targets as they would never leave a browser.
 func TestTargets(t *testing.T) {
-	front, image := newFront(t, files)
+	front, image := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	for target, want := range map[string]int{
 		"/91cdf03d/config.txt":                         200,
@@ -112,7 +113,7 @@ func TestTargets(t *testing.T) {
 
 // TestMethods lets nobody do anything but read.
 func TestMethods(t *testing.T) {
-	front, _ := newFront(t, files)
+	front, _ := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	for _, target := range []string{"/91cdf03d/config.txt", "/healthz", "/readyz", "/nothing", "*"} {
 		for _, method := range []string{"POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "get"} {
@@ -141,7 +142,7 @@ func see(r *http.Response, body string) answer {
 
 // TestRanges asks for parts of a file in every way.
 func TestRanges(t *testing.T) {
-	front, _ := newFront(t, files)
+	front, _ := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	all := string(files["vmlinuz"])
 	etag := `"` + store.Sum(files["vmlinuz"]).String() + `"`
@@ -204,7 +205,7 @@ func TestRanges(t *testing.T) {
 
 // TestHeaders compares what says how long and as what an answer may be kept.
 func TestHeaders(t *testing.T) {
-	front, image := newFront(t, files)
+	front, image := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	etag := func(name string) string { return `"` + store.Sum(files[name]).String() + `"` }
 	for target, want := range map[string]answer{
@@ -226,7 +227,7 @@ func TestHeaders(t *testing.T) {
 
 // TestResults checks what the board's trail says of each kind of request.
 func TestResults(t *testing.T) {
-	front, _ := newFront(t, files)
+	front, _ := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	etag := store.Sum(files["vmlinuz"]).String()
 	for n, tt := range []struct {
@@ -244,7 +245,7 @@ func TestResults(t *testing.T) {
 	} {
 		first, rest, _ := strings.Cut(tt.request, "\n")
 		ask(t, s, strings.TrimSuffix(first+" HTTP/1.1\nHost: x\n"+rest, "\n"))
-		e := lastEvent(t, front, n+1)
+		e := servetest.LastEvent(t, front, n+1)
 		if tt.result == serve.Probe && tt.bytes == 0 {
 			e.Bytes = 0 // of the error's text
 		}
@@ -259,7 +260,7 @@ func TestResults(t *testing.T) {
 
 // TestClientGone hangs up, or falls silent, in the middle of a large file.
 func TestClientGone(t *testing.T) {
-	front, _ := newFront(t, map[string][]byte{"vmlinuz": pattern(32 << 20)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(32 << 20)})
 	s := listen(t, web.Config{Stall: 200 * time.Millisecond}, front)
 	for n, hangUp := range []bool{true, false} {
 		conn, err := net.Dial("tcp", s.Addr().String())
@@ -272,7 +273,7 @@ func TestClientGone(t *testing.T) {
 		if hangUp {
 			conn.Close()
 		}
-		if e := lastEvent(t, front, n+1); e.Result != serve.Aborted || e.Bytes >= 32<<20 {
+		if e := servetest.LastEvent(t, front, n+1); e.Result != serve.Aborted || e.Bytes >= 32<<20 {
 			t.Errorf("event %+v, want aborted", e)
 		}
 	}
@@ -280,8 +281,8 @@ func TestClientGone(t *testing.T) {
 
 // TestSlowClient takes longer than any limit, but always something.
 func TestSlowClient(t *testing.T) {
-	body := pattern(16 << 20)
-	front, _ := newFront(t, map[string][]byte{"vmlinuz": body})
+	body := servetest.Pattern(16 << 20)
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	s := listen(t, web.Config{Stall: 300 * time.Millisecond, Idle: 300 * time.Millisecond}, front)
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
@@ -311,7 +312,7 @@ func TestSlowClient(t *testing.T) {
 
 // TestSlowHeader never finishes its request.
 func TestSlowHeader(t *testing.T) {
-	front, _ := newFront(t, files)
+	front, _ := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
@@ -350,7 +351,7 @@ func TestInternalErrors(t *testing.T) {
 
 // TestManyClients takes files side by side over kept connections.
 func TestManyClients(t *testing.T) {
-	front, _ := newFront(t, files)
+	front, _ := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -376,7 +377,7 @@ func TestManyClients(t *testing.T) {
 
 // TestStop ends a transfer that outlasts the grace time.
 func TestStop(t *testing.T) {
-	front, _ := newFront(t, map[string][]byte{"vmlinuz": pattern(32 << 20)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(32 << 20)})
 	s, stop := start(t, web.Config{Grace: 10 * time.Millisecond}, front)
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
@@ -390,7 +391,7 @@ func TestStop(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
-	if e := lastEvent(t, front, 1); e.Result != serve.Aborted {
+	if e := servetest.LastEvent(t, front, 1); e.Result != serve.Aborted {
 		t.Errorf("event %+v, want aborted", e)
 	}
 	if _, err := net.Dial("tcp", s.Addr().String()); err == nil {

@@ -1,0 +1,119 @@
+// Package servetest is what the tests of the protocol servers share: a front end with
+// one image, and checks that nothing is left open.
+package servetest
+
+import (
+	"context"
+	"encoding/binary"
+	"io/fs"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"piimg/store"
+	"piimg/store/mem"
+	"piimg/store/serve"
+)
+
+// BoardID is the only board there is.
+const BoardID = "91cdf03d"
+
+// oneImage is a fleet in which every board runs the same image.
+type oneImage struct{ image store.Digest }
+
+func (oneImage) Board(name string) (string, bool) { return BoardID, name == BoardID }
+
+func (oneImage) Assigned(context.Context, string) (serve.Assignment, error) {
+	return serve.Assignment{}, fs.ErrNotExist
+}
+
+func (f oneImage) Head(_ context.Context, env string) (serve.Head, error) {
+	return serve.Head{Seq: 1, Image: f.image}, nil
+}
+
+// NewFront is a front end whose boards run an image of files, and that image.
+func NewFront(t *testing.T, files map[string][]byte) (*serve.Front, store.Digest) {
+	t.Helper()
+	s, err := store.Init(t.Context(), mem.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(b []byte) store.Blob {
+		c := store.Bytes(b)
+		if _, err := s.Blobs().Put(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Blob()
+	}
+	img := store.Image{Name: "test", Config: put([]byte("{}"))}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		img.Files = append(img.Files, store.NewFile(name, 0o644, put(files[name])))
+	}
+	d, err := s.PutImage(t.Context(), img, store.Record{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := serve.New(serve.Config{Dir: t.TempDir(), Fleet: oneImage{d}, Source: s.Blobs(), Default: "dev"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(front.Close)
+	if err := front.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return front, d
+}
+
+// NoLeaks checks at the end of the test that goroutines and open files are as many as
+// at its start.
+func NoLeaks(t *testing.T) {
+	t.Helper()
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	t.Cleanup(func() {
+		var g, n int
+		for range 100 {
+			if g, n = runtime.NumGoroutine(), openFiles(t); g <= goroutines && n <= files {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Errorf("%d goroutines and %d open files after the test, %d and %d before", g, n, goroutines, files)
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatalf("count open files: %v", err)
+	}
+	return len(entries)
+}
+
+// Pattern is n bytes in which every block differs from its neighbours.
+func Pattern(n int) []byte {
+	b := make([]byte, 0, n+8)
+	for word := uint64(0); len(b) < n; word++ {
+		b = binary.BigEndian.AppendUint64(b, word)
+	}
+	return b[:n]
+}
+
+// LastEvent waits until the trail of the board has n events, and returns the last.
+func LastEvent(t *testing.T, front *serve.Front, n int) serve.Event {
+	t.Helper()
+	for range 500 {
+		if boots := front.Trail(BoardID); len(boots) > 0 && len(boots[0].Events) >= n {
+			if got := len(boots[0].Events); got != n {
+				t.Fatalf("%d events, want %d: %+v", got, n, boots[0].Events)
+			}
+			return boots[0].Events[n-1]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("no %d events: %+v", n, front.Trail(BoardID))
+	return serve.Event{}
+}
