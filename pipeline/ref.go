@@ -55,6 +55,32 @@ func (j *Job) Glob(ctx context.Context, r recipes.Ref) (fs.FS, []string, error) 
 	return fsys, names, nil
 }
 
+// CopyAll makes all files that r matches outputs in the top folder.
+func (j *Job) CopyAll(ctx context.Context, r recipes.Ref) error {
+	fsys, names, err := j.Glob(ctx, r)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := j.Copy(ctx, fsys, name, path.Base(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// One is the tree that r names, and the only path in it that matches.
+func (j *Job) One(ctx context.Context, r recipes.Ref) (fs.FS, string, error) {
+	fsys, names, err := j.Glob(ctx, r)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(names) > 1 {
+		return nil, "", fmt.Errorf("%s matches %d files, one is wanted", r, len(names))
+	}
+	return fsys, names[0], nil
+}
+
 // tree is the tree that r is in, and r's path there.
 func (j *Job) tree(ctx context.Context, r recipes.Ref) (fs.FS, string, error) {
 	if r.Source != "" {

@@ -60,11 +60,7 @@ type built struct {
 
 // runBuild builds, lints and publishes.
 func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built, error) {
-	s, err := a.makeStore(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w, err := a.workbench(s, file, o)
+	s, w, err := a.bench(ctx, file, o)
 	if err != nil {
 		return nil, err
 	}

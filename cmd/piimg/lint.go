@@ -78,11 +78,7 @@ func runLint(ctx context.Context, a *app, what string, models []string, o buildO
 }
 
 func lintRecipe(ctx context.Context, a *app, file string, o buildOptions) ([]lint.Finding, error) {
-	s, err := a.makeStore(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w, err := a.workbench(s, file, o)
+	s, w, err := a.bench(ctx, file, o)
 	if err != nil {
 		return nil, err
 	}

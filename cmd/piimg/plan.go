@@ -18,11 +18,7 @@ changed since each was last built in this store. It runs nothing.` + "\n" + exit
 		Example: "  piimg plan recipes/quickstart.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.makeStore(cmd.Context())
-			if err != nil {
-				return err
-			}
-			w, err := a.workbench(s, args[0], buildOptions{})
+			_, w, err := a.bench(cmd.Context(), args[0], buildOptions{})
 			if err != nil {
 				return err
 			}

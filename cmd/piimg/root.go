@@ -122,7 +122,12 @@ func (a *app) dir(variable, below string) (string, error) {
 func (a *app) cacheDir() (string, error) { return a.dir("XDG_CACHE_HOME", ".cache") }
 
 // openStore opens the store, which has to be there.
-func (a *app) openStore(ctx context.Context) (*store.Store, error) {
+func (a *app) openStore(ctx context.Context) (*store.Store, error) { return a.storeBy(ctx, store.Open) }
+
+// makeStore opens the store, or makes one.
+func (a *app) makeStore(ctx context.Context) (*store.Store, error) { return a.storeBy(ctx, store.Init) }
+
+func (a *app) storeBy(ctx context.Context, by func(context.Context, store.Bucket) (*store.Store, error)) (*store.Store, error) {
 	where, err := a.location()
 	if err != nil {
 		return nil, err
@@ -131,27 +136,10 @@ func (a *app) openStore(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, b)
+	s, err := by(ctx, b)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, hint(fmt.Errorf("no store at %s", where), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", where, err)
-	}
-	return s, nil
-}
-
-// makeStore opens the store, or makes one.
-func (a *app) makeStore(ctx context.Context) (*store.Store, error) {
-	where, err := a.location()
-	if err != nil {
-		return nil, err
-	}
-	b, err := open.Bucket(ctx, where)
-	if err != nil {
-		return nil, err
-	}
-	s, err := store.Init(ctx, b)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", where, err)
 	}

@@ -52,7 +52,18 @@ func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) 
 	return r, boards, err
 }
 
-// workbench loads a recipe and its lock file and sets up the pipeline over s.
+// bench opens or makes the store, and sets up a recipe over it.
+func (a *app) bench(ctx context.Context, file string, o buildOptions) (*store.Store, *workbench, error) {
+	s, err := a.makeStore(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := a.workbench(s, file, o)
+	return s, w, err
+}
+
+// workbench loads a recipe and its lock file and sets up the pipeline over s, which may
+// be nil where nothing is built.
 func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench, error) {
 	r, boards, err := a.loadRecipe(file)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 
 	"piimg/pipeline"
 	"piimg/recipes"
@@ -77,26 +76,13 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 		return err
 	}
 	for _, pattern := range p.Files {
-		if err := copyAll(ctx, job, recipes.Ref{Source: p.From, Path: pattern}); err != nil {
+		if err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern}); err != nil {
 			return fmt.Errorf("firmware.from: %w", err)
 		}
 	}
 	for _, pattern := range p.Licence {
-		err := copyAll(ctx, job, recipes.Ref{Source: p.From, Path: pattern})
+		err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern})
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	return nil
-}
-
-func copyAll(ctx context.Context, job *pipeline.Job, r recipes.Ref) error {
-	fsys, names, err := job.Glob(ctx, r)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := job.Copy(ctx, fsys, name, path.Base(name)); err != nil {
 			return err
 		}
 	}

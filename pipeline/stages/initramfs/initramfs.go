@@ -133,15 +133,12 @@ func baseBlob(ctx context.Context, job *pipeline.Job, p params) (store.Blob, err
 		}
 		return made[0].Parts[0], nil
 	}
-	fsys, names, err := job.Glob(ctx, p.Base)
+	fsys, name, err := job.One(ctx, p.Base)
 	if err != nil {
 		return store.Blob{}, err
 	}
-	if len(names) > 1 {
-		return store.Blob{}, fmt.Errorf("%s matches %d files, one is wanted", p.Base, len(names))
-	}
 	return job.Blob(ctx, func(w io.Writer) error {
-		f, err := fsys.Open(names[0])
+		f, err := fsys.Open(name)
 		if err != nil {
 			return err
 		}

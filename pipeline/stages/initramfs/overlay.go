@@ -101,19 +101,16 @@ func (l layer) addFile(ctx context.Context, job *pipeline.Job, f recipes.File) e
 		}}
 		return nil
 	}
-	fsys, names, err := job.Glob(ctx, f.From)
+	fsys, name, err := job.One(ctx, f.From)
 	if err != nil {
 		return err
 	}
-	if len(names) > 1 {
-		return fmt.Errorf("%s matches %d files, one is wanted", f.From, len(names))
-	}
-	info, err := fs.Stat(fsys, names[0])
+	info, err := fs.Stat(fsys, name)
 	if err != nil {
 		return err
 	}
 	e.Size = info.Size()
-	l[f.Path] = item{entry: e, open: func() (io.ReadCloser, error) { return fsys.Open(names[0]) }}
+	l[f.Path] = item{entry: e, open: func() (io.ReadCloser, error) { return fsys.Open(name) }}
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 
 	"piimg/pipeline"
 	"piimg/pipeline/format/arm64"
@@ -70,7 +69,7 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 		return fmt.Errorf("kernel.file: %w", err)
 	}
 	for n, r := range p.DTBs {
-		if err := copyTrees(ctx, job, r); err != nil {
+		if err := job.CopyAll(ctx, r); err != nil {
 			return fmt.Errorf("dtb.files[%d]: %w", n, err)
 		}
 	}
@@ -83,21 +82,18 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 // copyKernel copies the kernel and finds out its release. A file that no 64-bit board
 // can start is refused here, by name: later it would only be a board that stays dark.
 func copyKernel(ctx context.Context, job *pipeline.Job, p params) error {
-	fsys, names, err := job.Glob(ctx, p.Kernel)
+	fsys, name, err := job.One(ctx, p.Kernel)
 	if err != nil {
 		return err
 	}
-	if len(names) > 1 {
-		return fmt.Errorf("%s matches %d files, one is wanted", p.Kernel, len(names))
-	}
-	release, err := inspect(fsys, names[0])
+	release, err := inspect(fsys, name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Kernel, err)
 	}
 	if release != "" {
 		job.Fact("kernel.release", release)
 	}
-	return job.Copy(ctx, fsys, names[0], p.Name)
+	return job.Copy(ctx, fsys, name, p.Name)
 }
 
 // inspect checks the header of a kernel and returns its release, "" where it is compressed.
@@ -121,17 +117,4 @@ func inspect(fsys fs.FS, name string) (string, error) {
 		return "", nil // a kernel that was built without one boots all the same
 	}
 	return release, err
-}
-
-func copyTrees(ctx context.Context, job *pipeline.Job, r recipes.Ref) error {
-	fsys, names, err := job.Glob(ctx, r)
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := job.Copy(ctx, fsys, name, path.Base(name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
