@@ -1,5 +1,9 @@
-// Package codec compresses and decompresses the members of an initramfs: gzip, zstd and
-// plain, by their magic numbers. It knows nothing of what is inside.
+// Package codec compresses and decompresses the members of an initramfs, by their magic
+// numbers. It knows nothing of what is inside.
+//
+// gzip, zstd, xz, lzma, bzip2, lz4 (the legacy frame, which is what kernels read) and
+// plain data are read; gzip, zstd and plain are written. xz with filters besides LZMA2
+// (BCJ) and lzo are only named. Windows larger than 128 MiB are refused.
 package codec
 
 import (
@@ -10,21 +14,24 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
-// Encoder names the library that shapes compressed bytes. Another version of it may give
-// other bytes for the same input, so whoever caches output puts this into its key.
-const Encoder = "github.com/klauspost/compress v1.20.3"
+// maxWindow bounds in bytes what a decoder remembers, and so its memory. It is the limit
+// of the kernel's zstd decoder (lib/decompress_unzstd.c); xz -9 needs half of it.
+const maxWindow = 128 << 20
 
 // Format is a way to compress.
 type Format string
 
-// The formats that can be written.
+// The formats that can be read. None, Gzip and Zstd can be written.
 const (
-	None Format = "none"
-	Gzip Format = "gzip"
-	Zstd Format = "zstd"
+	None  Format = "none"
+	Gzip  Format = "gzip"
+	Zstd  Format = "zstd"
+	XZ    Format = "xz"
+	LZMA  Format = "lzma"
+	Bzip2 Format = "bzip2"
+	LZ4   Format = "lz4"
 )
 
 // magics are the first bytes of compressed data, as the kernel's lib/decompress.c knows
@@ -37,11 +44,11 @@ var magics = []struct {
 	{Zstd, "\x28\xb5\x2f\xfd"},
 	{None, "070701"},
 	{None, "070702"},
-	{"bzip2", "BZh"},
-	{"xz", "\xfd7zXZ\x00"},
-	{"lzma", "\x5d\x00\x00"},
+	{Bzip2, "BZh"},
+	{XZ, "\xfd7zXZ\x00"},
+	{LZMA, "\x5d\x00\x00"},
 	{"lzo", "\x89LZO"},
-	{"lz4", "\x02\x21\x4c\x18"},
+	{LZ4, "\x02\x21\x4c\x18"},
 }
 
 // maxMagic is the longest magic in bytes.
@@ -57,55 +64,54 @@ func Detect(b []byte) Format {
 	return ""
 }
 
-// NewWriter compresses to w as one member, as well as the format can. The bytes depend on
-// the input and on [Encoder] alone: no time, no name, no number of processors. Close ends
-// the member and leaves w open.
-func NewWriter(w io.Writer, f Format) (io.WriteCloser, error) {
-	switch f {
-	case None:
-		return nopCloser{w}, nil
-	case Gzip:
-		return gzip.NewWriterLevel(w, gzip.BestCompression)
-	case Zstd:
-		// One goroutine, so that block borders do not depend on timing; a window of
-		// 8 MiB is what every kernel with zstd can unpack.
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression),
-			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
-	}
-	return nil, fmt.Errorf("compression %q cannot be written", f)
-}
+// CanWrite says whether [NewWriter] knows f.
+func CanWrite(f Format) bool { return f == None || f == Gzip || f == Zstd }
 
-type nopCloser struct{ io.Writer }
-
-func (nopCloser) Close() error { return nil }
-
-// NewReader decompresses the member that r stands at. It reads r no further than to the
-// member's end, so that what follows can be read next; plain data has no end of its own.
-// Formats that cannot be read are an error that wraps errors.ErrUnsupported.
+// NewReader decompresses the member that r stands at, and checks its checksums. It reads
+// r no further than to the member's end, so that what follows can be read next; plain data
+// has no end of its own. Formats that cannot be read are an error that wraps
+// errors.ErrUnsupported. r has to buffer 1 KiB or more.
 func NewReader(r *bufio.Reader) (io.ReadCloser, Format, error) {
 	head, err := r.Peek(maxMagic)
 	if err != nil && err != io.EOF {
 		return nil, "", err
 	}
-	switch f := Detect(head); f {
-	case None:
-		return io.NopCloser(r), f, nil
-	case Gzip:
-		z, err := gzip.NewReader(r)
-		if err != nil {
-			return nil, f, fmt.Errorf("gzip: %w", err)
-		}
-		z.Multistream(false)
-		return z, f, nil
-	case Zstd:
-		z, err := zstd.NewReader(&frame{r: r}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
-		if err != nil {
-			return nil, f, fmt.Errorf("zstd: %w", err)
-		}
-		return z.IOReadCloser(), f, nil
-	case "":
+	f := Detect(head)
+	if f == "" {
 		return nil, "", fmt.Errorf("unknown data % x", head)
-	default:
-		return nil, f, fmt.Errorf("%s cannot be read: %w", f, errors.ErrUnsupported)
 	}
+	z, err := open(r, f)
+	if err != nil {
+		return nil, f, fmt.Errorf("%s: %w", f, err)
+	}
+	return z, f, nil
+}
+
+func open(r *bufio.Reader, f Format) (io.ReadCloser, error) {
+	switch f {
+	case None:
+		return io.NopCloser(r), nil
+	case Gzip:
+		return newGzipReader(r)
+	case Zstd:
+		return newZstdReader(r)
+	case XZ:
+		return newXZReader(r)
+	case LZMA:
+		return newLZMAReader(r)
+	case Bzip2:
+		return newBzip2Reader(r), nil
+	case LZ4:
+		return io.NopCloser(&lz4Reader{r: r}), nil
+	}
+	return nil, fmt.Errorf("cannot be read: %w", errors.ErrUnsupported)
+}
+
+func newGzipReader(r *bufio.Reader) (io.ReadCloser, error) {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, err
+	}
+	z.Multistream(false)
+	return z, nil
 }
