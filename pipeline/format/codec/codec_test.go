@@ -143,7 +143,7 @@ func TestForeignToolsReadIt(t *testing.T) {
 }
 
 func TestBytesDoNotDependOnProcessors(t *testing.T) {
-	b := sample(3<<20)
+	b := sample(3 << 20)
 	for _, f := range []Format{None, Gzip, Zstd} {
 		for _, l := range []Level{Best, Default, Fast} {
 			want := compress(t, f, l, b)

@@ -1,11 +1,12 @@
 // Package newc writes and reads cpio archives of the kind that the kernel unpacks as its
-// initramfs: "newc" (070701), and 070702 when reading.
+// initramfs: "newc" (070701), and 070702, which adds a checksum to each file
+// (Documentation/driver-api/early-userspace/buffer-format.rst).
 //
-// The encoding of headers and trailer is github.com/cavaliergopher/cpio's. That library
-// loses device numbers, keeps the target of a symlink apart from the body that it was
-// read from, and changes the caller's header; this package makes up for it, and nothing
-// outside sees the library. Checksummed archives are not written: one checksum would
-// turn every later header of the process into 070702 there.
+// Names, padding and trailer are github.com/cavaliergopher/cpio's when writing. That
+// library loses device numbers, keeps the target of a symlink apart from the body that it
+// was read from, changes the caller's header, and one checksum turns every later header of
+// the process into 070702; so headers are encoded here, and nothing outside sees the
+// library. Reading is done here too: see [Reader].
 //
 // Limits of the format: sizes, owners, times and inodes have 32 bits, names have up to
 // 4095 bytes.
@@ -14,6 +15,7 @@ package newc
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -42,6 +44,9 @@ type Entry struct {
 	Size  int64  // of the body; the length of the target for a symlink
 	Dev   Device // that the file lay on
 	RDev  Device // that a node stands for
+
+	Summed bool   // 070702: Sum is meant
+	Sum    uint32 // of all bytes of a file's body
 }
 
 // Device is a device number.
@@ -53,22 +58,34 @@ func (e Entry) Type() uint32 { return e.Mode & TypeMask }
 // HasBody says whether the kernel reads a body for e's type.
 func (e Entry) HasBody() bool { return e.Type() == Regular || e.Type() == Symlink }
 
+// SameInode says whether the kernel takes e and f for names of one inode
+// (find_link in init/initramfs.c).
+func (e Entry) SameInode(f Entry) bool {
+	return e.Links >= 2 && f.Links >= 2 && e.Ino == f.Ino && e.Dev == f.Dev && e.Type() == f.Type()
+}
+
+// Trailer is the name of the entry that ends an archive.
+const Trailer = "TRAILER!!!"
+
+// HeaderLen is the length in bytes of a header without its name.
+const HeaderLen = 110
+
 const (
-	magicLen  = 6
-	headerLen = 110
-	trailer   = "TRAILER!!!"
-	maxName   = 4096 // with its NUL, PATH_MAX of the kernel
+	magicLen = 6
+	maxName  = 4096 // with its NUL, PATH_MAX of the kernel
 )
 
 func (e Entry) check() error {
 	switch {
 	case e.Name == "" || strings.HasPrefix(e.Name, "/"):
 		return fmt.Errorf("entry %q: the name has to be relative", e.Name)
+	case slices.Contains(strings.Split(e.Name, "/"), ".."):
+		return fmt.Errorf("entry %q: the name leads upwards", e.Name)
 	case strings.ContainsRune(e.Name, 0):
 		return fmt.Errorf("entry %q: NUL in the name", e.Name)
 	case len(e.Name) >= maxName:
 		return fmt.Errorf("entry %.40q…: name of %d bytes, the format takes %d", e.Name, len(e.Name), maxName-1)
-	case e.Name == trailer:
+	case e.Name == Trailer:
 		return fmt.Errorf("entry %q: the name ends an archive", e.Name)
 	case e.Size < 0 || e.Size > math.MaxUint32:
 		return fmt.Errorf("entry %q: size %d does not fit into 32 bits", e.Name, e.Size)

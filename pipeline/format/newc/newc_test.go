@@ -166,7 +166,29 @@ func TestDamageIsFound(t *testing.T) {
 	}
 }
 
+// What reads without error and can be written is written and reads as the same.
 func FuzzReader(f *testing.F) {
 	f.Add(write(f, tree))
-	f.Fuzz(func(t *testing.T, b []byte) { _, _ = read(b) })
+	f.Add(writeExact(f, odd()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		want, err := read(b)
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		w := NewWriter(&out)
+		w.Exact = true
+		for _, r := range want {
+			if err := w.WriteEntry(r.Entry, strings.NewReader(r.Body)); err != nil {
+				return
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := read(out.Bytes())
+		if d := cmp.Diff(want, got); err != nil || d != "" {
+			t.Errorf("%v (-want +got):\n%s", err, d)
+		}
+	})
 }

@@ -2,8 +2,6 @@ package newc
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,39 +10,92 @@ import (
 // ErrFormat is damage in an archive. Errors that wrap it say where.
 var ErrFormat = errors.New("malformed cpio archive")
 
-// Reader reads one archive, up to and with its trailer. The library's own reader loses
-// device numbers, takes bad digits for 0 and does not notice a body that is cut off, so
-// that headers are decoded here. It is not for concurrent use.
-type Reader struct {
-	r    *bufio.Reader
-	off  int64 // read so far
-	left int64 // of the body
-	pad  int64 // after the body
+// ErrNoTrailer is an archive that ends between two entries. It wraps [ErrFormat]; a kernel
+// does not mind (init/initramfs.c forgets hard links at a trailer, nothing else).
+var ErrNoTrailer = fmt.Errorf("archive ends without a trailer: %w", ErrFormat)
+
+// ErrLimit is an archive larger than its reader was told to take.
+var ErrLimit = errors.New("archive exceeds a limit")
+
+// Limits bound what an archive may ask for. Zero values stand for the default.
+type Limits struct {
+	Name    int   // bytes of a name with its NUL; 4096, which is the kernel's limit
+	Entries int64 // of an archive; 1<<20
+	Size    int64 // bytes of an archive, plain; 16 GiB
 }
 
-// NewReader reads from r, which stands at the first header.
-func NewReader(r *bufio.Reader) *Reader { return &Reader{r: r} }
+// OrDefault fills in the defaults.
+func (l Limits) OrDefault() Limits {
+	if l.Name == 0 {
+		l.Name = maxName
+	}
+	if l.Entries == 0 {
+		l.Entries = 1 << 20
+	}
+	if l.Size == 0 {
+		l.Size = 16 << 30
+	}
+	return l
+}
+
+// Reader reads one archive, up to and with its trailer. The library's own reader loses
+// device numbers, takes bad digits for 0, does not verify checksums and does not notice a
+// body that is cut off, so that archives are decoded here. It is not for concurrent use.
+type Reader struct {
+	r      *bufio.Reader
+	limits Limits
+	name   []byte
+	off    int64 // read so far
+	at     int64 // header of the current entry
+	count  int64
+	entry  Entry
+	left   int64 // of the body
+	pad    int64 // after the body
+	sum    uint32
+}
+
+// NewReader reads from r, which stands at the first header, within the default limits.
+func NewReader(r *bufio.Reader) *Reader { return NewReaderLimits(r, Limits{}) }
+
+// NewReaderLimits reads from r, which stands at the first header.
+func NewReaderLimits(r *bufio.Reader, l Limits) *Reader {
+	return &Reader{r: r, limits: l.OrDefault()}
+}
+
+// Offset is where the header of the current entry begins, in bytes from the archive's
+// start; after an error, of the entry that is damaged.
+func (r *Reader) Offset() int64 { return r.at }
+
+// Consumed is how many bytes of the archive were read.
+func (r *Reader) Consumed() int64 { return r.off }
 
 // Next skips the rest of the entry before and reads a header. After the trailer it
-// answers io.EOF, and r stands right behind it.
+// answers io.EOF, and the underlying reader stands right behind it. Other errors wrap
+// [ErrFormat], [ErrNoTrailer], [ErrLimit] or the underlying reader's and name the offset.
 func (r *Reader) Next() (Entry, error) {
-	if err := r.skip(r.left + r.pad); err != nil {
+	if err := r.finish(); err != nil {
 		return Entry{}, err
 	}
-	r.left, r.pad = 0, 0
-	at := r.off
+	r.at, r.entry = r.off, Entry{}
 	e, err := r.header()
 	if err != nil {
-		return Entry{}, fmt.Errorf("header at byte %d: %w", at, err)
+		return Entry{}, fmt.Errorf("header at byte %d: %w", r.at, err)
 	}
-	if e.Name == trailer {
+	if e.Name == Trailer {
 		return Entry{}, io.EOF
 	}
-	r.left, r.pad = e.Size, -e.Size&3
+	if r.count++; r.count > r.limits.Entries {
+		return Entry{}, fmt.Errorf("entry %.80q at byte %d: more than %d entries: %w", e.Name, r.at, r.limits.Entries, ErrLimit)
+	}
+	if r.off+e.Size > r.limits.Size {
+		return Entry{}, fmt.Errorf("entry %.80q at byte %d: more than %d bytes: %w", e.Name, r.at, r.limits.Size, ErrLimit)
+	}
+	r.entry, r.left, r.pad, r.sum = e, e.Size, -e.Size&3, 0
 	return e, nil
 }
 
-// Read reads the body of the entry that Next returned.
+// Read reads the body of the entry that Next returned. A body that ends early or has
+// another checksum than the header says is an [ErrFormat].
 func (r *Reader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
@@ -52,74 +103,109 @@ func (r *Reader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
 	r.off += int64(n)
+	r.add(p[:n])
+	if err == nil && r.left == 0 {
+		err = r.checkSum()
+	}
 	if err == io.EOF {
-		err = fmt.Errorf("body ends at byte %d, %d bytes early: %w", r.off, r.left, ErrFormat)
+		err = r.short()
 	}
 	return n, err
 }
 
-func (r *Reader) skip(n int64) error {
-	for n > 0 {
-		k, err := r.r.Discard(int(min(n, 1<<20)))
-		r.off += int64(k)
-		n -= int64(k)
-		if err != nil {
-			return fmt.Errorf("archive ends at byte %d, inside an entry: %w", r.off, ErrFormat)
-		}
+func (r *Reader) short() error {
+	return fmt.Errorf("entry %.80q at byte %d: body ends at byte %d, %d bytes early: %w", r.entry.Name, r.at, r.off, r.left, ErrFormat)
+}
+
+// summed says whether the kernel checks the body's sum.
+func (r *Reader) summed() bool { return r.entry.Summed && r.entry.Type() == Regular }
+
+func (r *Reader) add(b []byte) {
+	if r.summed() {
+		r.sum += Sum(b)
+	}
+}
+
+func (r *Reader) checkSum() error {
+	if r.summed() && r.sum != r.entry.Sum {
+		return fmt.Errorf("entry %.80q at byte %d: checksum %08x, the header says %08x: %w", r.entry.Name, r.at, r.sum, r.entry.Sum, ErrFormat)
 	}
 	return nil
 }
 
-func (r *Reader) header() (Entry, error) {
-	var h [headerLen]byte
-	if err := r.full(h[:]); err != nil {
-		return Entry{}, err
+// Sum is the checksum of 070702 over b; sums of parts add up.
+func Sum(b []byte) uint32 {
+	var sum uint32
+	for _, c := range b {
+		sum += uint32(c)
 	}
-	magic := string(h[:magicLen])
-	if magic != "070701" && magic != "070702" {
-		return Entry{}, fmt.Errorf("magic %q: %w", magic, ErrFormat)
-	}
-	var f [13]uint32
-	for n := range f {
-		v, err := field(h[magicLen+8*n:][:8])
-		if err != nil {
-			return Entry{}, err
-		}
-		f[n] = v
-	}
-	e := Entry{
-		Ino: f[0], Mode: f[1], UID: f[2], GID: f[3], Links: f[4], Time: f[5], Size: int64(f[6]),
-		Dev: Device{f[7], f[8]}, RDev: Device{f[9], f[10]},
-	}
-	if f[11] < 1 || f[11] > maxName {
-		return Entry{}, fmt.Errorf("name of %d bytes: %w", f[11], ErrFormat)
-	}
-	name := make([]byte, f[11]+-(headerLen+f[11])&3)
-	if err := r.full(name); err != nil {
-		return Entry{}, err
-	}
-	end := bytes.IndexByte(name, 0)
-	if end != int(f[11])-1 {
-		return Entry{}, fmt.Errorf("name %q is not ended by its last byte: %w", name[:f[11]], ErrFormat)
-	}
-	e.Name = string(name[:end])
-	return e, nil
+	return sum
 }
 
-func (r *Reader) full(b []byte) error {
-	n, err := io.ReadFull(r.r, b)
-	r.off += int64(n)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("archive ends at byte %d without a trailer: %w", r.off, ErrFormat)
+// finish reads the rest of a body and its padding.
+func (r *Reader) finish() error {
+	if r.left > 0 && r.summed() {
+		if _, err := io.Copy(io.Discard, struct{ io.Reader }{r}); err != nil {
+			return err
+		}
 	}
+	for r.left > 0 {
+		n, err := r.r.Discard(int(min(r.left, 1<<20)))
+		r.left -= int64(n)
+		r.off += int64(n)
+		if err == io.EOF {
+			return r.short()
+		} else if err != nil {
+			return err
+		}
+	}
+	n, err := r.r.Discard(int(r.pad))
+	r.off += int64(n)
+	if err == io.EOF {
+		return r.short()
+	}
+	r.pad = 0
 	return err
 }
 
-// field decodes eight hexadecimal digits of either case.
-func field(b []byte) (uint32, error) {
-	var raw [4]byte
-	if _, err := hex.Decode(raw[:], b); err != nil {
-		return 0, fmt.Errorf("field %q is no hexadecimal number: %w", b, ErrFormat)
+func (r *Reader) header() (Entry, error) {
+	var h [HeaderLen]byte
+	if n, err := r.full(h[:]); n == 0 && err != nil {
+		if err == io.ErrUnexpectedEOF {
+			err = ErrNoTrailer
+		}
+		return Entry{}, err
+	} else if err != nil {
+		return Entry{}, r.truncated(err)
 	}
-	return uint32(raw[0])<<24 | uint32(raw[1])<<16 | uint32(raw[2])<<8 | uint32(raw[3]), nil
+	e, n, err := DecodeHeader(h[:], r.limits.Name)
+	if err != nil {
+		return Entry{}, err
+	}
+	if cap(r.name) < NameLen(n) {
+		r.name = make([]byte, NameLen(n))
+	}
+	r.name = r.name[:NameLen(n)]
+	if _, err := r.full(r.name); err != nil {
+		return Entry{}, r.truncated(err)
+	}
+	e.Name, err = DecodeName(r.name, n)
+	return e, err
+}
+
+// full fills b; where the archive ends before, the error is io.ErrUnexpectedEOF.
+func (r *Reader) full(b []byte) (int, error) {
+	n, err := io.ReadFull(r.r, b)
+	r.off += int64(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (r *Reader) truncated(err error) error {
+	if err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("archive ends at byte %d, inside it: %w", r.off, ErrFormat)
+	}
+	return err
 }
