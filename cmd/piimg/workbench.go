@@ -81,7 +81,7 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 		Store: s, Stages: stages.All(), Fetchers: sources.All(),
 		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(os.TempDir(), "piimg-work"),
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
-		Events: (&progress{ui: a.ui, verbose: o.verbose}).event,
+		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,
 	}
 	return &workbench{r, boards, l, p}, nil
 }
