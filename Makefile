@@ -5,7 +5,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, and other people's
 # tools that read what piimg writes.
-PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio gzip zstd device-tree-compiler kmod
+PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio gzip zstd device-tree-compiler kmod xz-utils
 
 .PHONY: help quickstart build test race lint e2e bench fuzz deps clean
 

@@ -82,6 +82,21 @@ func (j *Job) Need(stage string) []store.File {
 	return nil
 }
 
+// NeedFact is a fact of a stage that this one needs, "" where that stage found none.
+func (j *Job) NeedFact(stage, key string) string {
+	for n, step := range j.made {
+		if n.name() != stage {
+			continue
+		}
+		for _, fact := range step.Facts {
+			if value, ok := strings.CutPrefix(fact, key+"="); ok {
+				return value
+			}
+		}
+	}
+	return ""
+}
+
 // Open reads a file that another stage has made.
 func (j *Job) Open(ctx context.Context, f store.File) (io.ReadCloser, error) {
 	return j.exec.pipeline.Store.OpenFile(ctx, f)
@@ -191,16 +206,21 @@ func (j *Job) put(ctx context.Context, c store.Content) error {
 	return err
 }
 
-// sorted are the outputs by path. Two of one path, or of paths that FAT takes for one,
-// are an error.
+// sorted are the outputs by path. Two of one path are an error, and in the last step, which
+// makes up the boot files, two of paths that FAT takes for one. Only there: the kernel has
+// modules whose names differ in case alone, such as xt_mark and xt_MARK.
 func (j *Job) sorted() ([]store.File, error) {
 	slices.SortFunc(j.outputs, func(a, b store.File) int { return strings.Compare(a.Path, b.Path) })
+	last := j.exec.nodes[len(j.exec.nodes)-1] == j.node
 	seen := map[string]string{}
 	for _, f := range j.outputs {
 		if err := store.CheckPath(f.Path); err != nil {
 			return nil, err
 		}
-		folded := strings.ToLower(f.Path)
+		folded := f.Path
+		if last {
+			folded = strings.ToLower(f.Path)
+		}
 		if other, ok := seen[folded]; ok {
 			return nil, fmt.Errorf("%s is made twice (as %s)", f.Path, other)
 		}

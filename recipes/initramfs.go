@@ -38,6 +38,9 @@ func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 		i.Nodes = append(i.Nodes, p.node(r.open(n), element("initramfs.node", j)))
 	}
 	p.nested()
+	if n := t.get("modules"); n != nil {
+		i.Modules = r.modules(r.open(n))
+	}
 	i.Overlays = append(i.Overlays, p.overlays(r.texts(t.get("overlays")))...)
 	t.done()
 	return i

@@ -87,6 +87,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			},
 			Symlinks: []Symlink{{"etc/mtab", "/proc/mounts", "initramfs.symlink[0]"}},
 			Nodes:    []Node{{Path: "dev/console", Type: "char", Major: 5, Minor: 1, Mode: 0o600, Key: "initramfs.node[0]"}},
+			Modules:  &Modules{From: "kernel", Path: "lib/modules/6*", Select: []string{"bluetooth", "hci-uart", "kernel/drivers/media/usb"}},
 		},
 		URoot: &URoot{"uroot", []string{"core/init", "core/gosh", "core/ls"}, "init", "gosh"},
 	}

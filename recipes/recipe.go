@@ -124,6 +124,15 @@ type Initramfs struct {
 	Files       []File    `json:"file,omitempty"`
 	Symlinks    []Symlink `json:"symlink,omitempty"`
 	Nodes       []Node    `json:"node,omitempty"`
+	Modules     *Modules  `json:"modules,omitempty"`
+}
+
+// Modules is the [initramfs.modules] table: kernel modules with all that they need.
+type Modules struct {
+	From       string   `json:"from"`       // source
+	Path       string   `json:"path"`       // folder or pattern in it: of the release, or of several; "lib/modules" by default
+	Select     []string `json:"select"`     // names, patterns of names, folders
+	Decompress bool     `json:"decompress"` // by default
 }
 
 // File is one [[initramfs.file]]. One of Content, From and Template is set.

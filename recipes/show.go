@@ -144,6 +144,13 @@ func (s *show) initramfs(i *Initramfs) {
 		s.line("minor", fmt.Sprint(n.Minor))
 		s.perm(n.Mode, n.UID, n.GID)
 	}
+	if m := i.Modules; m != nil {
+		s.table("initramfs.modules")
+		s.text("from", m.From)
+		s.text("path", m.Path)
+		s.list("select", m.Select)
+		s.line("decompress", fmt.Sprint(m.Decompress))
+	}
 }
 
 func (s *show) perm(mode, uid, gid uint32) {

@@ -7,6 +7,7 @@ import (
 	"piimg/pipeline/stages/firmware"
 	"piimg/pipeline/stages/initramfs"
 	"piimg/pipeline/stages/kernel"
+	"piimg/pipeline/stages/modules"
 	"piimg/pipeline/stages/uroot"
 )
 
@@ -15,6 +16,7 @@ func All() []pipeline.Stage {
 	return []pipeline.Stage{
 		firmware.Stage{},
 		kernel.Stage{},
+		modules.Stage{},
 		uroot.Stage{},
 		initramfs.Stage{},
 		bootfs.Stage{},

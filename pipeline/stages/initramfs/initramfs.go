@@ -55,6 +55,9 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	} else {
 		s.Reads(i.Base)
 	}
+	if i.Modules != nil {
+		s.Needs = append(s.Needs, "modules")
+	}
 	s.Locals = append(s.Locals, i.Overlays...)
 	for _, f := range i.Files {
 		rendered, err := render(f, w)
@@ -99,6 +102,9 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	inBase, err := contents(ctx, job, base)
 	if err != nil {
 		return fmt.Errorf("initramfs.base: %w", err)
+	}
+	if err := noModules(inBase, job.NeedFact("modules", "modules.release")); err != nil {
+		return fmt.Errorf("initramfs.modules: %w", err)
 	}
 	top, err := collect(ctx, job, p)
 	if err != nil {

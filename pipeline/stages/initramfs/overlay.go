@@ -26,9 +26,11 @@ type item struct {
 // layer is what goes on top of the base, by path.
 type layer map[string]item
 
-// collect gathers the overlays and then the declared files: what comes later wins.
+// collect gathers the modules, the overlays and then the declared files: what comes later
+// wins.
 func collect(ctx context.Context, job *pipeline.Job, p params) (layer, error) {
 	l := layer{}
+	l.addModules(ctx, job)
 	for n, dir := range p.Overlays {
 		fsys, err := job.Local(dir)
 		if err == nil {
