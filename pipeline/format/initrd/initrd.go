@@ -5,6 +5,7 @@ package initrd
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 
@@ -20,72 +21,186 @@ const Align = 4
 // Padding is the number of NUL bytes that a part of n bytes needs.
 func Padding(n int64) int64 { return -n & (Align - 1) }
 
+// Limits bound what all archives together may ask for. Zero values stand for the default.
+type Limits struct {
+	newc.Limits
+
+	// Ratio is how many times as large as its input the output of a decoder may be, once
+	// it is larger than 64 MiB; 500. What real root file systems reach is below 20,
+	// what gzip can reach is 1032.
+	Ratio int64
+}
+
+// OrDefault fills in the defaults.
+func (l Limits) OrDefault() Limits {
+	l.Limits = l.Limits.OrDefault()
+	if l.Ratio == 0 {
+		l.Ratio = 500
+	}
+	return l
+}
+
+// ratioFrom is from how many plain bytes on the ratio counts.
+const ratioFrom = 64 << 20
+
+// Place is where an entry stands.
+type Place struct {
+	Archive int   // from 1; every compressed member counts as one, and every plain archive
+	Offset  int64 // of the header: bytes of plain data from the archive's start
+}
+
+func (p Place) String() string { return fmt.Sprintf("archive %d, byte %d", p.Archive, p.Offset) }
+
 // Walk calls visit for every entry of every archive of r, in order, with a reader of its
-// body. It stops at the first error, which says which archive it is in; archives count
-// from 1.
+// body, within the default limits. It stops at the first error, which says which archive
+// it is in; archives count from 1. What a kernel would not unpack is an error.
 func Walk(r io.Reader, visit func(e newc.Entry, body io.Reader) error) error {
-	br := bufio.NewReaderSize(r, 64<<10)
-	for n := 1; ; n++ {
-		if err := skipNUL(br); err == io.EOF {
+	return WalkLimits(r, Limits{}, func(_ Place, e newc.Entry, body io.Reader) error { return visit(e, body) })
+}
+
+// WalkLimits is [Walk] with places and limits. An error of the latter wraps
+// [newc.ErrLimit].
+func WalkLimits(r io.Reader, l Limits, visit func(p Place, e newc.Entry, body io.Reader) error) error {
+	return newWalker(r, l, visit).walk()
+}
+
+// walker walks through archives.
+type walker struct {
+	limits  Limits
+	visit   func(Place, newc.Entry, io.Reader) error
+	ended   func() // an archive's trailer was read; may be nil
+	in      *counter
+	r       *bufio.Reader
+	archive int
+	entries int64
+	plain   int64 // bytes decoded
+	at      Place
+}
+
+func newWalker(r io.Reader, l Limits, visit func(Place, newc.Entry, io.Reader) error) *walker {
+	in := &counter{r: r}
+	return &walker{archive: 1, limits: l.OrDefault(), visit: visit, in: in, r: bufio.NewReaderSize(in, 64<<10)}
+}
+
+// pos is how many bytes of the input were used.
+func (w *walker) pos() int64 { return w.in.n - int64(w.r.Buffered()) }
+
+func (w *walker) walk() error {
+	for ; ; w.archive++ {
+		if _, err := skipNUL(w.r); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if err := member(br, visit); err != nil {
-			return fmt.Errorf("archive %d: %w", n, err)
+		w.at = Place{w.archive, 0}
+		if err := w.member(); err != nil {
+			return fmt.Errorf("archive %d: %w", w.archive, err)
 		}
 	}
 }
+
+// errMisaligned is a plain archive that the kernel does not find.
+var errMisaligned = errors.New("the kernel finds a plain archive only at multiples of 4 bytes: pad what is before it")
 
 // member walks the archive that r stands at. A plain one ends with its trailer, a
 // compressed one with the compressed data, in which again several may follow each other.
-func member(r *bufio.Reader, visit func(newc.Entry, io.Reader) error) error {
-	z, format, err := codec.NewReader(r)
+func (w *walker) member() error {
+	start := w.pos()
+	z, format, err := codec.NewReader(w.r)
 	if err != nil {
-		return err
+		return fmt.Errorf("at byte %d of the file: %w", start, err)
 	}
 	defer z.Close()
 	if format == codec.None {
-		return archive(r, visit)
+		if start%Align != 0 {
+			return fmt.Errorf("at byte %d of the file: %w", start, errMisaligned)
+		}
+		_, err := w.one(w.r, 0)
+		return err
 	}
-	inner := bufio.NewReaderSize(z, 64<<10)
-	for {
-		if err := skipNUL(inner); err == io.EOF {
+	inner := bufio.NewReaderSize(&guard{w: w, z: z, from: start}, 64<<10)
+	for off := int64(0); ; {
+		n, err := skipNUL(inner)
+		if off += n; err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if err := archive(inner, visit); err != nil {
+		if w.at.Offset = off; off%Align != 0 {
+			return fmt.Errorf("byte %d: %w", off, errMisaligned)
+		}
+		n, err = w.one(inner, off)
+		if off += n; err != nil {
 			return err
 		}
 	}
 }
 
-func archive(r *bufio.Reader, visit func(newc.Entry, io.Reader) error) error {
-	cr := newc.NewReader(r)
+// one walks one archive, which begins at base of the member's plain data.
+func (w *walker) one(r *bufio.Reader, base int64) (int64, error) {
+	l := w.limits.Limits
+	l.Entries -= w.entries
+	cr := newc.NewReaderLimits(r, l)
 	for {
 		e, err := cr.Next()
+		w.at.Offset = base + cr.Offset()
 		if err == io.EOF {
-			return nil
+			if w.ended != nil {
+				w.ended()
+			}
+			return cr.Consumed(), nil
 		}
 		if err != nil {
-			return err
+			return cr.Consumed(), err
 		}
-		if err := visit(e, cr); err != nil {
-			return fmt.Errorf("entry %s: %w", e.Name, err)
+		w.entries++
+		if err := w.visit(w.at, e, cr); err != nil {
+			return cr.Consumed(), fmt.Errorf("entry %s: %w", e.Name, err)
 		}
 	}
 }
 
-// skipNUL reads NUL bytes and answers io.EOF where nothing else is left.
-func skipNUL(r *bufio.Reader) error {
-	for {
+// guard stops a decoder that gives too much.
+type guard struct {
+	w    *walker
+	z    io.Reader
+	from int64
+}
+
+func (g *guard) Read(p []byte) (int, error) {
+	n, err := g.z.Read(p)
+	w := g.w
+	w.plain += int64(n)
+	if w.plain > w.limits.Size {
+		return n, fmt.Errorf("%s: more than %d bytes of plain data: %w", w.at, w.limits.Size, newc.ErrLimit)
+	}
+	if packed := w.pos(); w.plain > ratioFrom && w.plain/w.limits.Ratio > packed {
+		return n, fmt.Errorf("%s: %d bytes of plain data out of %d: %w", w.at, w.plain, packed, newc.ErrLimit)
+	}
+	return n, err
+}
+
+// counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// skipNUL reads NUL bytes and answers how many, and io.EOF where nothing else is left.
+func skipNUL(r *bufio.Reader) (int64, error) {
+	for n := int64(0); ; n++ {
 		b, err := r.ReadByte()
 		if err != nil {
-			return err
+			return n, err
 		}
 		if b != 0 {
-			return r.UnreadByte()
+			return n, r.UnreadByte()
 		}
 	}
 }

@@ -32,6 +32,8 @@ func archiveOf(t testing.TB, f codec.Format, name, body string) []byte {
 	return b.Bytes()
 }
 
+func padded(b []byte) []byte { return append(b, make([]byte, Padding(int64(len(b))))...) }
+
 func list(b []byte) ([]string, error) {
 	var got []string
 	err := Walk(bytes.NewReader(b), func(e newc.Entry, body io.Reader) error {
@@ -52,7 +54,8 @@ func TestWalkReadsArchivesInARow(t *testing.T) {
 		{"gzip gzip", [][]byte{archiveOf(t, codec.Gzip, "a", "1"), archiveOf(t, codec.Gzip, "a", "2")}},
 		{"zstd gzip", [][]byte{archiveOf(t, codec.Zstd, "a", "1"), archiveOf(t, codec.Gzip, "a", "2")}},
 		{"plain gzip", [][]byte{archiveOf(t, codec.None, "a", "1"), archiveOf(t, codec.Gzip, "a", "2")}},
-		{"gzip NUL plain", [][]byte{archiveOf(t, codec.Gzip, "a", "1"), pad, archiveOf(t, codec.None, "a", "2"), pad}},
+		{"gzip NUL gzip", [][]byte{archiveOf(t, codec.Gzip, "a", "1"), pad, archiveOf(t, codec.Gzip, "a", "2"), pad}},
+		{"gzip NUL plain", [][]byte{padded(archiveOf(t, codec.Gzip, "a", "1")), archiveOf(t, codec.None, "a", "2"), pad}},
 		{"plain plain", [][]byte{archiveOf(t, codec.None, "a", "1"), archiveOf(t, codec.None, "a", "2")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,8 +70,9 @@ func TestWalkReadsArchivesInARow(t *testing.T) {
 func TestWalkNamesTheArchiveThatIsBroken(t *testing.T) {
 	good := archiveOf(t, codec.Gzip, "a", "1")
 	for name, b := range map[string][]byte{
-		"junk":      append(bytes.Clone(good), "junk"...),
-		"truncated": append(bytes.Clone(good), good[:len(good)/2]...),
+		"misaligned": append(append(bytes.Clone(padded(good)), 0), archiveOf(t, codec.None, "a", "2")...),
+		"junk":       append(bytes.Clone(good), "junk"...),
+		"truncated":  append(bytes.Clone(good), good[:len(good)/2]...),
 	} {
 		if _, err := list(b); err == nil || !strings.Contains(err.Error(), "archive 2") {
 			t.Errorf("%s after the first archive: %v", name, err)

@@ -8,7 +8,7 @@ import (
 
 // WritePart writes what write writes as one compressed member, padded to [Align].
 func WritePart(w io.Writer, f codec.Format, write func(w io.Writer) error) error {
-	count := &counter{w: w}
+	count := &countingWriter{w: w}
 	z, err := codec.NewWriter(count, f)
 	if err != nil {
 		return err
@@ -23,12 +23,12 @@ func WritePart(w io.Writer, f codec.Format, write func(w io.Writer) error) error
 	return err
 }
 
-type counter struct {
+type countingWriter struct {
 	w io.Writer
 	n int64
 }
 
-func (c *counter) Write(p []byte) (int, error) {
+func (c *countingWriter) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	return n, err

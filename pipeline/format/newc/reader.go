@@ -170,11 +170,8 @@ func (r *Reader) finish() error {
 
 func (r *Reader) header() (Entry, error) {
 	var h [HeaderLen]byte
-	if n, err := r.full(h[:]); n == 0 && err != nil {
-		if err == io.ErrUnexpectedEOF {
-			err = ErrNoTrailer
-		}
-		return Entry{}, err
+	if n, err := r.full(h[:]); n == 0 && err == io.EOF {
+		return Entry{}, ErrNoTrailer
 	} else if err != nil {
 		return Entry{}, r.truncated(err)
 	}
@@ -193,18 +190,15 @@ func (r *Reader) header() (Entry, error) {
 	return e, err
 }
 
-// full fills b; where the archive ends before, the error is io.ErrUnexpectedEOF.
+// full fills b, with the errors of io.ReadFull.
 func (r *Reader) full(b []byte) (int, error) {
 	n, err := io.ReadFull(r.r, b)
 	r.off += int64(n)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
 	return n, err
 }
 
 func (r *Reader) truncated(err error) error {
-	if err == io.ErrUnexpectedEOF {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return fmt.Errorf("archive ends at byte %d, inside it: %w", r.off, ErrFormat)
 	}
 	return err

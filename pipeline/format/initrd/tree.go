@@ -1,0 +1,392 @@
+package initrd
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"piimg/pipeline/format/newc"
+)
+
+// Tree is what a kernel has in its root file system after it has unpacked all archives.
+// It follows init/initramfs.c, and takes some 300 bytes of memory for each entry;
+// contents are not kept.
+type Tree struct {
+	// Problems are what the kernel drops, stops at or takes otherwise than it looks, in
+	// the order of the archives: the first 1000.
+	Problems []Problem
+	Archives int
+	Entries  int64 // in the archives; without trailers
+
+	nodes  map[string]*Node
+	sorted []*Node
+}
+
+// Node is one name in a tree.
+type Node struct {
+	Path   string // without a leading slash; "." is the root itself
+	Target string // of a symlink
+	*Inode
+	Place // the entry that made the name
+}
+
+// Inode is what all names of a file share.
+type Inode struct {
+	Mode  uint32 // type and permission bits
+	UID   uint32
+	GID   uint32
+	Time  uint32 // Unix seconds
+	Size  uint32 // bytes
+	Names int32  // hard links in the tree; 1 for a folder
+	RDev  newc.Device
+	Data  Place // the entry with the content
+}
+
+// Type is the type bits of the mode.
+func (i *Inode) Type() uint32 { return i.Mode & newc.TypeMask }
+
+// Problem is something that a kernel makes less of than the archive's author may have
+// meant.
+type Problem struct {
+	Place
+	Name string // of the entry, as it stands there
+	Text string
+	Stop bool // the kernel unpacks nothing from here on
+}
+
+func (p Problem) String() string {
+	if p.Name == "" {
+		return fmt.Sprintf("%s: %s", p.Place, p.Text)
+	}
+	return fmt.Sprintf("%s: entry %q: %s", p.Place, p.Name, p.Text)
+}
+
+// maxProblems bounds what a hostile archive can make us remember.
+const maxProblems = 1000
+
+// ReadTree reads all archives of r. Damage is no error but a [Problem], the last one, and
+// the tree is what the kernel has got by then. Errors are those of r, and those that wrap
+// [newc.ErrLimit].
+func ReadTree(r io.Reader, l Limits) (*Tree, error) {
+	t := &Tree{nodes: map[string]*Node{}}
+	b := builder{Tree: t, links: map[link]string{}, kids: map[string]int32{}}
+	src := &source{r: r}
+	w := newWalker(src, l, b.add)
+	w.ended = func() { clear(b.links) }
+	err := w.walk()
+	for errors.Is(err, newc.ErrNoTrailer) {
+		b.problem(w.at, "", "the archive has no trailer", false)
+		w.archive++
+		err = w.walk()
+	}
+	switch {
+	case src.err != nil:
+		return nil, src.err
+	case errors.Is(err, newc.ErrLimit):
+		return nil, err
+	case err != nil:
+		b.stop(w.at, err)
+	}
+	t.Archives, t.Entries = w.archive-1, w.entries
+	t.sort()
+	return t, nil
+}
+
+// source remembers an error of the input itself.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// Lookup finds the node of a path, which has no symlinks above its last element, and nil
+// where there is none.
+func (t *Tree) Lookup(name string) *Node { return t.nodes[clean(name)] }
+
+// Len is the number of nodes.
+func (t *Tree) Len() int { return len(t.sorted) }
+
+// All yields the nodes, sorted by path: folders before what is in them.
+func (t *Tree) All() iter.Seq[*Node] { return slices.Values(t.sorted) }
+
+func (t *Tree) sort() {
+	t.sorted = make([]*Node, 0, len(t.nodes))
+	for _, n := range t.nodes {
+		t.sorted = append(t.sorted, n)
+	}
+	slices.SortFunc(t.sorted, func(a, b *Node) int { return cmp.Compare(a.Path, b.Path) })
+}
+
+// clean is a path as the tree has it: the kernel unpacks in the root, which nothing leads
+// out of.
+func clean(name string) string {
+	if p := path.Clean("/" + name)[1:]; p != "" {
+		return p
+	}
+	return "."
+}
+
+// link tells inodes apart within one archive.
+type link struct {
+	ino  uint32
+	dev  newc.Device
+	kind uint32
+}
+
+// builder adds entries to a tree.
+type builder struct {
+	*Tree
+	links map[link]string  // the first name of each, as find_link
+	kids  map[string]int32 // of folders
+}
+
+func (b *builder) problem(p Place, name, text string, stop bool) {
+	if len(b.Problems) < maxProblems || stop {
+		b.Problems = append(b.Problems, Problem{Place: p, Name: name, Text: text, Stop: stop})
+	}
+}
+
+func (b *builder) stop(p Place, err error) { b.problem(p, "", err.Error(), true) }
+
+// dropped are reasons why the kernel makes nothing of an entry.
+var (
+	errParent   = errors.New("its folder does not exist, so the kernel drops it")
+	errNotEmpty = errors.New("a folder with files in it cannot be replaced, so the kernel drops it")
+	errType     = errors.New("unknown type, so the kernel drops it")
+	errBody     = errors.New("it has a body that its type does not have, so the kernel drops it")
+	errTarget   = errors.New("its target is longer than 4096 bytes, so the kernel drops it")
+	errLink     = errors.New("the file that it is a hard link to is gone, so the kernel drops it")
+	errSelf     = errors.New("a hard link to itself: the kernel deletes the file")
+	errLoop     = errors.New("too many symlinks above it, so the kernel drops it")
+)
+
+// add is one entry, as do_name and do_symlink treat it.
+func (b *builder) add(p Place, e newc.Entry, body io.Reader) error {
+	if slices.Contains(strings.Split(e.Name, "/"), "..") {
+		b.problem(p, e.Name, "the name leads upwards", false)
+	} else if strings.HasPrefix(e.Name, "/") {
+		b.problem(p, e.Name, "the name is absolute", false)
+	}
+	target, err := target(e, body)
+	if err == nil {
+		err = b.put(p, e, target)
+	}
+	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop} {
+		if errors.Is(err, dropped) {
+			b.problem(p, e.Name, err.Error(), false)
+			return nil
+		}
+	}
+	return err
+}
+
+func target(e newc.Entry, body io.Reader) (string, error) {
+	if e.Type() != newc.Symlink {
+		return "", nil
+	}
+	if e.Size > 4096 {
+		return "", errTarget
+	}
+	text, err := io.ReadAll(body)
+	s, _, _ := strings.Cut(string(text), "\x00")
+	return s, err
+}
+
+func (b *builder) put(p Place, e newc.Entry, target string) error {
+	name, err := b.resolve(e.Name)
+	if err != nil {
+		return err
+	}
+	if !e.HasBody() && e.Size != 0 {
+		return errBody
+	}
+	switch e.Type() {
+	case newc.Regular:
+		return b.putFile(p, e, name)
+	case newc.Dir:
+		return b.putOther(p, e, name)
+	case newc.Symlink:
+		if err := b.remove(name); err != nil {
+			return err
+		}
+		n := b.create(p, e, name)
+		n.Target, n.Size = target, uint32(len(target))
+		return nil
+	case newc.Block, newc.Char, newc.FIFO, newc.Socket:
+		if linked, err := b.link(e, name); linked || err != nil {
+			return err
+		}
+		return b.putOther(p, e, name)
+	}
+	return errType
+}
+
+// putFile writes into an inode that is there, which may have other names, or a new one.
+func (b *builder) putFile(p Place, e newc.Entry, name string) error {
+	if err := b.clean(name, e.Type()); err != nil {
+		return err
+	}
+	linked, err := b.link(e, name)
+	if err != nil {
+		return err
+	}
+	n := b.nodes[name]
+	if n == nil {
+		n = b.create(p, e, name)
+	}
+	n.Place = p
+	n.set(e)
+	if e.Size > 0 || !linked {
+		n.Size, n.Data = uint32(e.Size), p
+	}
+	return nil
+}
+
+// putOther makes a folder or node; what is there with the same type stays and only gets
+// the new owner and mode.
+func (b *builder) putOther(p Place, e newc.Entry, name string) error {
+	if err := b.clean(name, e.Type()); err != nil {
+		return err
+	}
+	n := b.nodes[name]
+	if n == nil {
+		n = b.create(p, e, name)
+	}
+	if n.RDev != e.RDev && e.Type() != newc.Dir {
+		b.problem(p, e.Name, "a node of this type is there, and the kernel leaves its number as it is", false)
+	}
+	n.Place = p
+	n.set(e)
+	return nil
+}
+
+func (i *Inode) set(e newc.Entry) { i.Mode, i.UID, i.GID, i.Time = e.Mode, e.UID, e.GID, e.Time }
+
+// link is maybe_link: from the second name of an inode on, name becomes a hard link.
+func (b *builder) link(e newc.Entry, name string) (bool, error) {
+	if e.Links < 2 {
+		return false, nil
+	}
+	key := link{e.Ino, e.Dev, e.Type()}
+	first, seen := b.links[key]
+	if !seen {
+		b.links[key] = name
+		return false, nil
+	}
+	if err := b.remove(name); err != nil {
+		return false, err
+	}
+	old := b.nodes[first]
+	switch {
+	case first == name:
+		return false, errSelf
+	case old == nil || old.Type() == newc.Dir:
+		return false, errLink
+	}
+	old.Names++
+	b.insert(&Node{Path: name, Target: old.Target, Inode: old.Inode})
+	return true, nil
+}
+
+// clean removes what has another type, as clean_path.
+func (b *builder) clean(name string, kind uint32) error {
+	if n := b.nodes[name]; n != nil && n.Type() != kind {
+		return b.remove(name)
+	}
+	return nil
+}
+
+func (b *builder) remove(name string) error {
+	n := b.nodes[name]
+	switch {
+	case n == nil:
+		return nil
+	case name == "." || b.kids[name] > 0:
+		return errNotEmpty
+	}
+	n.Names--
+	delete(b.nodes, name)
+	b.kids[path.Dir(name)]--
+	return nil
+}
+
+func (b *builder) create(p Place, e newc.Entry, name string) *Node {
+	n := &Node{Path: name, Place: p, Inode: &Inode{Names: 1, RDev: e.RDev, Data: p}}
+	n.set(e)
+	b.insert(n)
+	return n
+}
+
+func (b *builder) insert(n *Node) {
+	b.nodes[n.Path] = n
+	if n.Path == "." {
+		return
+	}
+	b.kids[path.Dir(n.Path)]++
+}
+
+// builtin are the folders of the archive that is part of every kernel
+// (usr/default_cpio_list).
+var builtin = []string{".", "dev", "root"}
+
+// resolve is the path of an entry's name with the symlinks above its last element
+// followed. Without its folder an entry cannot be made.
+func (b *builder) resolve(name string) (string, error) {
+	name = clean(name)
+	dir, last := path.Split(name)
+	dir = strings.TrimSuffix(dir, "/")
+	if dir == "" || b.isDir(dir) {
+		return name, nil
+	}
+	dir, err := b.follow(dir, 40) // MAXSYMLINKS of the kernel
+	if err != nil {
+		return "", err
+	}
+	return path.Join(dir, last), nil
+}
+
+func (b *builder) isDir(dir string) bool {
+	n := b.nodes[dir]
+	return n != nil && n.Type() == newc.Dir || n == nil && slices.Contains(builtin, dir)
+}
+
+// follow resolves a folder's path element by element.
+func (b *builder) follow(dir string, links int) (string, error) {
+	at, rest := ".", dir
+	for rest != "" {
+		var element string
+		element, rest, _ = strings.Cut(rest, "/")
+		next := path.Join(at, element)
+		if next == ".." {
+			next = "."
+		}
+		n := b.nodes[next]
+		switch {
+		case b.isDir(next):
+			at = next
+		case n == nil || n.Type() != newc.Symlink:
+			return "", errParent
+		case links == 0:
+			return "", errLoop
+		default:
+			links--
+			if strings.HasPrefix(n.Target, "/") {
+				at = "."
+			}
+			rest = strings.Trim(n.Target+"/"+rest, "/")
+		}
+	}
+	return at, nil
+}
