@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"piimg/recipes"
 	"piimg/store"
 )
 
@@ -114,6 +116,29 @@ func (j *Job) Dir() (string, error) {
 	j.dir = dir
 	return dir, err
 }
+
+// At says of an error which key of the recipe it is about, such as "dtb.files[0]". The
+// place where the key was written becomes part of the text.
+func (j *Job) At(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var at *PlaceError
+	if errors.As(err, &at) {
+		return err // the innermost key says it best
+	}
+	return &PlaceError{j.exec.wish.Recipe.Pos(key), key, err}
+}
+
+// PlaceError is an error about a key of a recipe.
+type PlaceError struct {
+	Pos recipes.Pos
+	Key string
+	Err error
+}
+
+func (e *PlaceError) Error() string { return fmt.Sprintf("%s: %s: %s", e.Pos, e.Key, e.Err) }
+func (e *PlaceError) Unwrap() error { return e.Err }
 
 // Log tells people what is going on.
 func (j *Job) Log(format string, args ...any) {

@@ -145,7 +145,7 @@ func difference(last, now []store.Input) string {
 
 // fromTo shows short values, such as versions.
 func fromTo(was, is string) string {
-	if len(was) > 24 || len(is) > 24 {
+	if len(was) > 60 || len(is) > 60 || strings.HasPrefix(is, "sha256:") {
 		return ""
 	}
 	return " from " + was + " to " + is

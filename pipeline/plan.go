@@ -143,14 +143,15 @@ func (pl *Plan) Explain(ctx context.Context) ([]Verdict, error) {
 	return all, nil
 }
 
-// unfinished names the first need of n that is not made.
+// unfinished names the needs of n that are not made.
 func unfinished(n *node, made map[*node]store.Step) string {
+	var open []string
 	for _, need := range n.needs {
 		if _, ok := made[need]; !ok {
-			return need.name()
+			open = append(open, need.name())
 		}
 	}
-	return ""
+	return strings.Join(open, ", ")
 }
 
 // found is a step as the store knows it: finished, or else with only its key and inputs.

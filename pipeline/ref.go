@@ -105,6 +105,7 @@ func (j *Job) tree(ctx context.Context, r recipes.Ref) (fs.FS, string, error) {
 // nearby lists a few files with the ending of the pattern, for an error.
 func nearby(fsys fs.FS, pattern string) string {
 	names, err := fs.Glob(fsys, path.Join(path.Dir(pattern), "*"+path.Ext(pattern)))
+	names = slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(path.Base(n), ".") })
 	if err != nil || len(names) == 0 {
 		return ""
 	}

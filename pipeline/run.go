@@ -137,6 +137,10 @@ func (e *execution) run(ctx context.Context, n *node, made map[*node]store.Step,
 	}
 	if err != nil {
 		e.pipeline.emit(Event{Step: n.name(), Kind: Failed, Text: err.Error(), Elapsed: time.Since(start)})
+		var at *PlaceError
+		if errors.As(err, &at) {
+			return store.Step{}, err // the place in the recipe says more than the stage
+		}
 		return store.Step{}, fmt.Errorf("stage %s: %w", n.name(), err)
 	}
 	e.mu.Lock()

@@ -64,7 +64,7 @@ func (p *Pipeline) Fetch(ctx context.Context, r *recipes.Recipe, l *recipes.Lock
 		return Fetched{}, fmt.Errorf("source %s: %w", name, err)
 	}
 	if pin != nil && got.Pin != *pin {
-		return Fetched{}, &DriftError{Name: name, Pinned: *pin, Found: got.Pin}
+		return Fetched{}, &DriftError{Recipe: r.File, Name: name, Pinned: *pin, Found: got.Pin}
 	}
 	return got, nil
 }
@@ -80,6 +80,7 @@ func (p *Pipeline) fetcher(s recipes.Source) (Fetcher, error) {
 
 // DriftError: a source is not what the lock file pins.
 type DriftError struct {
+	Recipe        string // file
 	Name          string
 	Pinned, Found recipes.Pin
 }

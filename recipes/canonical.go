@@ -22,27 +22,19 @@ func compact(v any) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// pinned is what the digest of a recipe says of a pin: what it resolved to.
-type pinned struct {
-	Kind    string       `json:"kind"`
-	Version string       `json:"version,omitempty"`
-	Sum     string       `json:"sum,omitempty"`
-	Digest  store.Digest `json:"digest"`
-	Size    int64        `json:"size"`
-}
-
 // Digest names the recipe together with what its sources were pinned to: the SHA-256 of
-// its canonical form and of the pins of the sources that it declares. l may be nil.
+// its canonical form and of the digests that l pins for the sources that it declares. l
+// may be nil.
 func (r *Recipe) Digest(l *Lock) store.Digest {
-	pins := map[string]pinned{}
+	pins := map[string]store.Digest{}
 	for name := range r.Sources {
 		if p, ok := l.pin(name); ok {
-			pins[name] = pinned{p.Kind, p.Version, p.Sum, p.Digest, p.Size}
+			pins[name] = p.Digest
 		}
 	}
 	b, err := compact(struct {
-		Recipe *Recipe           `json:"recipe"`
-		Pins   map[string]pinned `json:"pins"`
+		Recipe *Recipe                 `json:"recipe"`
+		Pins   map[string]store.Digest `json:"pins"`
 	}{r, pins})
 	if err != nil {
 		panic(err) // these types hold nothing that JSON cannot

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io/fs"
 
 	"piimg/store"
 	"piimg/store/board"
@@ -23,6 +24,9 @@ func (f fleet) Assigned(ctx context.Context, id string) (serve.Assignment, error
 	a, err := board.Get(ctx, f.store, board.ID(id))
 	if err != nil {
 		return serve.Assignment{}, err
+	}
+	if a.Mode == board.Unset {
+		return serve.Assignment{}, fs.ErrNotExist
 	}
 	return serve.Assignment{Env: a.Env, Image: a.Image, Local: a.Mode == board.Local}, nil
 }

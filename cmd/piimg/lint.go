@@ -22,8 +22,9 @@ func newLint(a *app) *cobra.Command {
 		Short: "Look at boot files with the eyes of the boards",
 		Long: `lint evaluates config.txt as the firmware of each board does and says what the board
 would miss: files, overlays, matching firmware, a kernel that it can start, and what its
-TFTP client can carry. A recipe is built first, without publishing it. A folder, such as
-the root of another TFTP server, is checked for the boards that --board names.` + "\n" + exitCodes,
+TFTP client can carry. A recipe is built first, without publishing it. Boards are those
+of the recipe or image, or those that --board names, as it has to for a folder, such as
+the root of another TFTP server.` + "\n" + exitCodes,
 		Example: `  piimg lint recipes/quickstart.toml
   piimg lint prod
   piimg lint --board pi4b --board cm4 /srv/tftp/91cdf03d`,
@@ -31,9 +32,12 @@ the root of another TFTP server, is checked for the boards that --board names.` 
 	}
 	var models []string
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		findings, err := runLint(cmd.Context(), a, args[0], models, o)
+		findings, boards, err := runLint(cmd.Context(), a, args[0], models, o)
 		if err != nil {
 			return err
+		}
+		if len(findings) == 0 {
+			a.ui.say("no findings for %s", strings.Join(names(boards), ", "))
 		}
 		if asJSON {
 			if err := a.printJSON(findings); err != nil {
@@ -48,56 +52,65 @@ the root of another TFTP server, is checked for the boards that --board names.` 
 		return nil
 	}
 	buildFlags(c, &o)
-	c.Flags().StringSliceVar(&models, "board", nil, "board model to check a folder for (see piimg recipe boards)")
+	c.Flags().StringSliceVar(&models, "board", nil, "board model to check for (see piimg recipe boards)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
 }
 
-// runLint checks a recipe file, a folder or an image of the store.
-func runLint(ctx context.Context, a *app, what string, models []string, o buildOptions) ([]lint.Finding, error) {
+// runLint checks a recipe file, a folder or an image of the store, for the boards called
+// models or else for its own.
+func runLint(ctx context.Context, a *app, what string, models []string, o buildOptions) ([]lint.Finding, []recipes.Board, error) {
+	boards, err := boardsByName(models)
+	if err != nil {
+		return nil, nil, usageError{err}
+	}
+	files, own, bootloader, err := a.toLint(ctx, what, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(boards) == 0 {
+		boards = own
+	}
+	if len(boards) == 0 {
+		return nil, nil, hint(usageError{fmt.Errorf("lint %s: say which boards it is for", what)}, "piimg lint --board pi4b %s", what)
+	}
+	findings, err := lintFiles(ctx, files, boards, bootloader)
+	return findings, boards, err
+}
+
+// toLint opens what is to be checked, with the boards and the bootloader that it says
+// itself that it is for.
+func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, []recipes.Board, string, error) {
 	info, err := os.Stat(what)
 	switch {
 	case err == nil && info.IsDir():
-		return lintFolder(ctx, what, models)
+		return os.DirFS(what), nil, "", nil
 	case err == nil || strings.HasSuffix(what, ".toml"):
-		return lintRecipe(ctx, a, what, o)
+		s, w, err := a.bench(ctx, what, o)
+		if err != nil {
+			return nil, nil, "", err
+		}
+		i, _, err := w.build(ctx)
+		return pipeline.FS(ctx, s, i.Files), w.boards, w.recipe.Bootloader, err
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, "", err
 	}
 	i, c, err := readImage(ctx, s, what)
 	if err != nil {
-		return nil, err
+		return nil, nil, "", err
 	}
 	boards, err := boardsByName(c.Boards)
-	if err != nil {
-		return nil, err
-	}
-	return lintFiles(ctx, pipeline.FS(ctx, s, i.Files), boards, c.Bootloader)
+	return pipeline.FS(ctx, s, i.Files), boards, c.Bootloader, err
 }
 
-func lintRecipe(ctx context.Context, a *app, file string, o buildOptions) ([]lint.Finding, error) {
-	s, w, err := a.bench(ctx, file, o)
-	if err != nil {
-		return nil, err
+func names(boards []recipes.Board) []string {
+	var all []string
+	for _, b := range boards {
+		all = append(all, b.Model)
 	}
-	i, _, err := w.build(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return lintFiles(ctx, pipeline.FS(ctx, s, i.Files), w.boards, w.recipe.Bootloader)
-}
-
-func lintFolder(ctx context.Context, dir string, models []string) ([]lint.Finding, error) {
-	if len(models) == 0 {
-		return nil, hint(usageError{fmt.Errorf("lint %s: say which boards it is for", dir)}, "piimg lint --board pi4b %s", dir)
-	}
-	boards, err := boardsByName(models)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return lintFiles(ctx, os.DirFS(dir), boards, "")
+	return all
 }
 
 func boardsByName(names []string) ([]recipes.Board, error) {

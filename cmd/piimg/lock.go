@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,14 +52,16 @@ func runLock(ctx context.Context, a *app, file string, update []string, offline 
 	if err := next.Write(lockFile); err != nil {
 		return fmt.Errorf("write %s: %w", lockFile, err)
 	}
-	for _, name := range names {
-		pin := next.Sources[name]
-		fmt.Fprintf(a.out, "%s\t%s\t%s\t%s\n", name, pin.Kind, pin.Digest.Short(), size(pin.Size))
-	}
 	if len(names) == 0 {
 		a.ui.say("nothing to do: all %d sources are pinned", len(next.Sources))
+		return nil
 	}
-	return nil
+	return table(a.out, "SOURCE\tKIND\tDIGEST\tSIZE", func(line func(string, ...any)) {
+		for _, name := range names {
+			pin := next.Sources[name]
+			line("%s\t%s\t%s\t%s", name, pin.Kind, pin.Digest.Short(), size(pin.Size))
+		}
+	})
 }
 
 // toPin are the sources that have no pin that fits, and those to update.
@@ -72,7 +75,7 @@ func (w *workbench) toPin(update []string) ([]string, error) {
 			continue
 		}
 		if _, ok := w.recipe.Sources[name]; !ok {
-			return nil, hint(fmt.Errorf("the recipe has no source %s", name), "it has %v", slices.Sorted(maps.Keys(w.recipe.Sources)))
+			return nil, hint(fmt.Errorf("the recipe has no source %s", name), "it has %s", strings.Join(slices.Sorted(maps.Keys(w.recipe.Sources)), ", "))
 		}
 		want[name] = true
 	}

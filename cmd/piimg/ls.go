@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +30,7 @@ func newLs(a *app) *cobra.Command {
 			}
 			return table(a.out, "IMAGE\tNAME\tPUBLISHED\tBY\tRUN BY", func(line func(string, ...any)) {
 				for _, i := range images {
-					line("%s\t%s\t%s\t%s\t%s", i.Image.Short(), i.Name, i.Time.Local().Format(time.DateTime), i.Actor, strings.Join(i.Envs, ", "))
+					line("%s\t%s\t%s\t%s\t%s", i.Image.Short(), i.Name, when(i.Time), i.Actor, strings.Join(i.Envs, ", "))
 				}
 			})
 		},

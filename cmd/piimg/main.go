@@ -26,6 +26,8 @@ type app struct {
 	getenv func(string) string
 	now    func() time.Time
 
+	program string // as it was called
+
 	store      string // --store
 	configFile string // --config
 }
@@ -34,7 +36,7 @@ type app struct {
 func system() *app {
 	return &app{
 		in: os.Stdin, out: os.Stdout, ui: newUI(os.Stderr),
-		getenv: os.Getenv, now: time.Now,
+		getenv: os.Getenv, now: time.Now, program: os.Args[0],
 	}
 }
 

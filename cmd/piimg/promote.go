@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -40,7 +42,10 @@ named by digest or by another environment that runs it.` + "\n" + exitCodes,
 }
 
 func promote(ctx context.Context, a *app, s *store.Store, ref, name, reason string) (env.Entry, error) {
-	found, err := env.Resolve(ctx, s, ref)
+	if err := store.CheckEnv(name); err != nil {
+		return env.Entry{}, usageError{err}
+	}
+	found, err := resolve(ctx, s, ref)
 	if err != nil {
 		return env.Entry{}, err
 	}
@@ -48,7 +53,20 @@ func promote(ctx context.Context, a *app, s *store.Store, ref, name, reason stri
 	if found.Env != "" {
 		o.Source = &env.Source{Env: found.Env, Seq: found.Seq}
 	}
-	return env.Promote(ctx, s, o)
+	e, err := env.Promote(ctx, s, o)
+	if err == nil && e.Seq == 1 && !e.Unchanged {
+		a.ui.say("%s is a new environment", name)
+	}
+	return e, err
+}
+
+// resolve finds the image that ref names.
+func resolve(ctx context.Context, s *store.Store, ref string) (env.Resolved, error) {
+	found, err := env.Resolve(ctx, s, ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = hint(err, "piimg ls lists images and the environments that run them, piimg history ENV what one ran")
+	}
+	return found, err
 }
 
 func newRollback(a *app) *cobra.Command {
@@ -69,7 +87,7 @@ environment has run (--to). A second rollback goes back one more.` + "\n" + exit
 			}
 			o := env.RollbackOptions{Env: args[0], Actor: a.actor(), Reason: reason, Force: force, Now: a.now}
 			if to != "" {
-				found, err := env.Resolve(cmd.Context(), s, to)
+				found, err := resolve(cmd.Context(), s, to)
 				if err != nil {
 					return err
 				}
@@ -87,6 +105,9 @@ environment has run (--to). A second rollback goes back one more.` + "\n" + exit
 	c.Flags().BoolVar(&force, "force", false, "allow an image that the environment has never run (needs --reason)")
 	return c
 }
+
+// when is a time for people, in their time zone.
+func when(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05 MST") }
 
 // printStep prints the step that an environment is at now.
 func (a *app) printStep(e env.Entry) error {
@@ -123,7 +144,7 @@ func newHistory(a *app) *cobra.Command {
 					if e.Source != nil {
 						action += fmt.Sprintf(" from %s@%d", e.Source.Env, e.Source.Seq)
 					}
-					line("%s@%d\t%s\t%s\t%s\t%s\t%s", e.Env, e.Seq, e.Image.Short(), action, e.Time.Local().Format(time.DateTime), e.Actor, e.Reason)
+					line("%s@%d\t%s\t%s\t%s\t%s\t%s", e.Env, e.Seq, e.Image.Short(), action, when(e.Time), e.Actor, e.Reason)
 				}
 			})
 		},

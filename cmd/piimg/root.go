@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -38,7 +39,9 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 		SuggestionsMinimumDistance: 2,
 		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return hint(usageError{err}, "%s --help shows its flags", c.CommandPath())
+	})
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.store, "store", "", "where images are kept: a folder (default: $PIIMG_STORE, or a folder of your data directory)")
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $PIIMG_CONFIG, or piimg/config.toml of your configuration directory)")
@@ -65,6 +68,9 @@ func add(root *cobra.Command, group string, commands ...*cobra.Command) {
 // strict makes whatever is wrong with a command line an error of wrong usage, which says
 // what would be right, of c and all commands below it.
 func strict(c *cobra.Command) {
+	if c.Long == "" {
+		c.Long = c.Short + "." + "\n" + exitCodes
+	}
 	if c.HasSubCommands() {
 		c.Args, c.RunE = noCommand, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
@@ -122,7 +128,21 @@ func (a *app) dir(variable, below string) (string, error) {
 func (a *app) cacheDir() (string, error) { return a.dir("XDG_CACHE_HOME", ".cache") }
 
 // openStore opens the store, which has to be there.
-func (a *app) openStore(ctx context.Context) (*store.Store, error) { return a.storeBy(ctx, store.Open) }
+func (a *app) openStore(ctx context.Context) (*store.Store, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, err
+	}
+	// Opening a folder makes it: who only looks leaves nothing behind.
+	if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && !strings.Contains(where, ":") {
+		return nil, noStore(where)
+	}
+	return a.storeBy(ctx, store.Open)
+}
+
+func noStore(where string) error {
+	return hint(fmt.Errorf("no store at %s", where), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
+}
 
 // makeStore opens the store, or makes one.
 func (a *app) makeStore(ctx context.Context) (*store.Store, error) { return a.storeBy(ctx, store.Init) }
@@ -138,7 +158,7 @@ func (a *app) storeBy(ctx context.Context, by func(context.Context, store.Bucket
 	}
 	s, err := by(ctx, b)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint(fmt.Errorf("no store at %s", where), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
+		return nil, noStore(where)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", where, err)

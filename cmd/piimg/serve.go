@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"piimg/cmd/piimg/config"
 	"piimg/store"
+	"piimg/store/env"
 	"piimg/store/serve"
 	"piimg/store/serve/tftp"
 	"piimg/store/serve/web"
@@ -66,6 +69,11 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if err != nil {
 		return err
 	}
+	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP} {
+		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" {
+			return hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
+		}
+	}
 	level := slog.LevelInfo
 	if debug {
 		level = slog.LevelDebug
@@ -77,6 +85,8 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	}
 	if c.Default == "" {
 		a.ui.warn("no --default: only boards that piimg board set names get files")
+	} else if _, err := env.Head(ctx, s, c.Default); errors.Is(err, fs.ErrNotExist) {
+		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}
 	f.announce(a)
 	return f.run(ctx)
@@ -118,7 +128,7 @@ func listenHint(err error) error {
 	case errors.Is(err, os.ErrPermission):
 		return hint(err, "ports below 1024 need root or CAP_NET_BIND_SERVICE; another port works for a trial")
 	case errors.Is(err, syscall.EADDRINUSE):
-		return hint(err, "another server, perhaps dnsmasq or tftpd, has that port")
+		return hint(err, "something else listens there: ss -lnup shows it for TFTP, ss -lntp for HTTP")
 	}
 	return err
 }

@@ -11,7 +11,6 @@ import (
 
 	"piimg/pipeline"
 	"piimg/store"
-	"piimg/store/env"
 )
 
 func newShow(a *app) *cobra.Command {
@@ -53,7 +52,7 @@ type shown struct {
 
 // readImage reads the image that ref names.
 func readImage(ctx context.Context, s *store.Store, ref string) (*store.Image, pipeline.Config, error) {
-	found, err := env.Resolve(ctx, s, ref)
+	found, err := resolve(ctx, s, ref)
 	if err != nil {
 		return nil, pipeline.Config{}, err
 	}

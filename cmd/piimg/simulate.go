@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,10 +124,17 @@ func (a *app) simulate(ctx context.Context, b simpi.Board, server netip.AddrPort
 func (a *app) compare(report *simpi.Report, image *store.Image) error {
 	wrong := 0
 	files := report.Files()
+	if len(files) == 0 {
+		return nil // the report says enough
+	}
 	for name, digest := range files {
 		f, ok := image.File(name)
-		if !ok || f.Digest != digest {
-			a.ui.say("piimg: %s came with the digest %s, the image has %s", name, digest.Short(), f.Digest.Short())
+		switch {
+		case !ok:
+			a.ui.say("%s came, and the image has no such file", name)
+			wrong++
+		case f.Digest != digest:
+			a.ui.say("%s came with the digest %s, the image has %s", name, digest.Short(), f.Digest.Short())
 			wrong++
 		}
 	}
@@ -136,7 +145,40 @@ func (a *app) compare(report *simpi.Report, image *store.Image) error {
 	return nil
 }
 
+// checkModel says whether a board can be simulated.
+func checkModel(model string) error {
+	if known := simpi.Simulated(); !slices.Contains(known, model) {
+		return fmt.Errorf("model %q is not simulated, only %s", model, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// check says which flag has a value that nothing can be made of.
+func (o simulateOptions) check() error {
+	if err := checkModel(o.model); err != nil {
+		return fmt.Errorf("--model: %w", err)
+	}
+	if !slices.Contains([]string{"A", "B", "C"}, strings.ToUpper(o.style)) {
+		return fmt.Errorf("--style: %q is none of A, B, C", o.style)
+	}
+	for flag, date := range map[string]string{"--eeprom": o.eeprom, "--firmware": o.firmware} {
+		if _, err := time.Parse(time.DateOnly, date); err != nil && date != "" {
+			return fmt.Errorf("%s: %q is no date such as 2022-10-03", flag, date)
+		}
+	}
+	if (o.mac != "") != (o.prefix == string(simpi.PrefixMAC)) {
+		return errors.New("--mac and --prefix mac go together")
+	}
+	if n := len(strings.TrimPrefix(o.serial, "0x")); n != 8 && n != 16 {
+		return fmt.Errorf("--serial: %q has not 8 or 16 hexadecimal digits", o.serial)
+	}
+	return nil
+}
+
 func (o simulateOptions) board() (simpi.Board, error) {
+	if err := o.check(); err != nil {
+		return simpi.Board{}, err
+	}
 	model, err := recipes.BoardByName(o.model)
 	if err != nil {
 		return simpi.Board{}, err

@@ -39,6 +39,12 @@ would, fetches every file over HTTP by digest, and checks every byte. No hardwar
 }
 
 func runTry(ctx context.Context, a *app, file, env, model string, o buildOptions) error {
+	if err := store.CheckEnv(env); err != nil {
+		return usageError{err}
+	}
+	if err := checkModel(model); err != nil {
+		return usageError{err}
+	}
 	b, err := runBuild(ctx, a, file, o)
 	if err != nil {
 		return err
@@ -60,8 +66,8 @@ func runTry(ctx context.Context, a *app, file, env, model string, o buildOptions
 		return err
 	}
 	a.ui.say("\nNext: serve real boards, and tell DHCP where the server is:\n")
-	a.ui.say("    piimg serve --tftp :69 --http :8080 --default %s", env)
-	a.ui.say("    piimg promote %s prod --reason \"first image\"\n", env)
+	a.ui.say("    %s serve --tftp :69 --http :8080 --default %s", a.program, env)
+	a.ui.say("    %s promote %s prod --reason \"first image\"\n", a.program, env)
 	fmt.Fprintln(a.out, b.Image)
 	return nil
 }
@@ -89,7 +95,7 @@ func (a *app) tryBoot(ctx context.Context, s *store.Store, image *store.Image, e
 }
 
 func (a *app) bootAndFetch(ctx context.Context, f *frontEnd, image *store.Image, model string) error {
-	o := simulateOptions{model: model, serial: "91cdf03d", prefix: string(simpi.PrefixSerial), timeout: simpi.DefaultFileTimeout}
+	o := simulateOptions{model: model, style: string(simpi.StyleA), serial: "91cdf03d", prefix: string(simpi.PrefixSerial), timeout: simpi.DefaultFileTimeout}
 	b, err := o.board()
 	if err != nil {
 		return err

@@ -9,12 +9,15 @@ package main
 //   - Progress is one line that is written over on a terminal, and plain lines elsewhere.
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
+	"syscall"
 	"text/tabwriter"
 
 	"golang.org/x/term"
@@ -155,7 +158,7 @@ func hintOf(err error) string {
 	case errors.As(err, &h):
 		return h.Hint()
 	case errors.As(err, &drift):
-		return fmt.Sprintf("if the change is meant, pin it: piimg lock --update %s RECIPE", drift.Name)
+		return fmt.Sprintf("if the change is meant, pin it: piimg lock --update %s %s", drift.Name, drift.Recipe)
 	case errors.Is(err, pipeline.ErrOffline):
 		return "run it once without --offline"
 	case errors.Is(err, store.ErrConflict):
@@ -164,6 +167,10 @@ func hintOf(err error) string {
 		return "the stored bytes are damaged; build the image again to replace them"
 	case errors.As(err, &usage):
 		return "piimg help shows every command, and piimg COMMAND --help its flags with examples"
+	case errors.Is(err, syscall.ENOSPC):
+		return "the disk is full: make room and run it again, what is finished is kept"
+	case errors.Is(err, syscall.EROFS):
+		return "the file system may only be read: choose another place with --store"
 	case errors.Is(err, fs.ErrPermission):
 		return "check who owns the path, or choose another one"
 	}
@@ -172,10 +179,19 @@ func hintOf(err error) string {
 
 // table writes aligned columns: cells are separated by tabs.
 func table(w io.Writer, header string, rows func(line func(format string, args ...any))) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, header)
 	rows(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) })
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // size is a number of bytes for people.

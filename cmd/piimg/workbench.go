@@ -36,6 +36,9 @@ type buildOptions struct {
 // loadRecipe reads a recipe and the boards that it is for. SOURCE_DATE_EPOCH, where set,
 // is its epoch (https://reproducible-builds.org/specs/source-date-epoch/).
 func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) {
+	if base, ok := strings.CutSuffix(file, ".lock"); ok {
+		return nil, nil, hint(usageError{fmt.Errorf("%s is a lock file, not a recipe", file)}, "its recipe is %s.toml", base)
+	}
 	var o recipes.LoadOptions
 	if text := a.getenv("SOURCE_DATE_EPOCH"); text != "" {
 		epoch, err := strconv.ParseInt(text, 10, 64)

@@ -34,13 +34,13 @@ type Target struct {
 
 // Finding is what a rule found.
 type Finding struct {
-	Rule    string // "P02"
-	Level   Level
-	Boards  []string // models, in the order of the target; none if it concerns the files as such
-	File    string   // relative to the boot folder; may be missing there
-	Line    int      // in File, from 1 on; 0 if it concerns the whole file
-	Message string
-	Hint    string // what to do; may be empty
+	Rule    string   `json:"rule"` // "P02"
+	Level   Level    `json:"level"`
+	Boards  []string `json:"boards,omitempty"` // models, in the order of the target; none if it concerns the files as such
+	File    string   `json:"file"`             // relative to the boot folder; may be missing there
+	Line    int      `json:"line,omitempty"`   // in File, from 1 on; 0 if it concerns the whole file
+	Message string   `json:"message"`
+	Hint    string   `json:"hint,omitempty"` // what to do; may be empty
 }
 
 // Check runs every rule over files, once for each board where the rule depends on it. The

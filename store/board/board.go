@@ -21,6 +21,7 @@ type Mode string
 const (
 	Net   Mode = "net"   // what its environment or image says
 	Local Mode = "local" // its own medium: the front end has no file for it
+	Unset Mode = "unset" // whatever the front end gives to boards that nobody has set
 )
 
 // folder holds the logs of all boards.
@@ -46,7 +47,7 @@ type Assignment struct {
 }
 
 // Options say what a board is to run, and who says so. Actor is required. With Mode Net,
-// the default, exactly one of Env and Image is; with Local neither.
+// the default, exactly one of Env and Image is; with Local and Unset neither.
 type Options struct {
 	Mode   Mode
 	Env    string // may have run nothing yet
@@ -157,10 +158,10 @@ func (a Assignment) check(id ID) error {
 	switch {
 	case a.Board != id:
 		return fmt.Errorf("the assignment is of board %q", a.Board)
-	case a.Mode != Net && a.Mode != Local:
-		return fmt.Errorf("mode %q is neither %s nor %s", a.Mode, Net, Local)
-	case a.Mode == Local && (a.Env != "" || !a.Image.IsZero()):
-		return errors.New("a board that boots locally has no environment and no image")
+	case a.Mode != Net && a.Mode != Local && a.Mode != Unset:
+		return fmt.Errorf("mode %q is none of %s, %s, %s", a.Mode, Net, Local, Unset)
+	case a.Mode != Net && (a.Env != "" || !a.Image.IsZero()):
+		return errors.New("a board that does not boot by assignment has no environment and no image")
 	case a.Mode == Net && (a.Env != "") == !a.Image.IsZero():
 		return errors.New("a board has an environment or an image, one of the two")
 	case a.Actor == "":
@@ -174,8 +175,8 @@ func (a Assignment) check(id ID) error {
 // target is what a board was assigned to, for people.
 func (a Assignment) target() string {
 	switch {
-	case a.Mode == Local:
-		return string(Local)
+	case a.Mode != Net:
+		return string(a.Mode)
 	case a.Env != "":
 		return a.Env
 	}
@@ -197,6 +198,29 @@ func Get(ctx context.Context, s *store.Store, id ID) (Assignment, error) {
 		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
 	}
 	return a, nil
+}
+
+// History is all assignments of a board, the oldest first. The error wraps
+// io/fs.ErrNotExist where it never had one, and store.ErrCorrupt where the log is broken.
+func History(ctx context.Context, s *store.Store, id ID) ([]Assignment, error) {
+	if known, err := ParseID(string(id)); err != nil || known != id {
+		return nil, fmt.Errorf("%q is not the id of a board", id)
+	}
+	var all []Assignment
+	for stored, err := range logOf(s, id).All(ctx) {
+		if err != nil {
+			return nil, fmt.Errorf("board %s: %w", id, err)
+		}
+		a, err := decode(stored, id)
+		if err != nil {
+			return nil, fmt.Errorf("board %s: %w", id, err)
+		}
+		all = append(all, a)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("board %s was never set: %w", id, fs.ErrNotExist)
+	}
+	return all, nil
 }
 
 // List is the boards that have an assignment, sorted.

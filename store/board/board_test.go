@@ -189,7 +189,7 @@ func TestSetRefuses(t *testing.T) {
 		{"both", "3d1d1c36", board.Options{Env: "prod", Image: image, Actor: "x"}, nil, "one of the two"},
 		{"local with env", "3d1d1c36", board.Options{Mode: board.Local, Env: "prod", Actor: "x"}, nil, "no environment and no image"},
 		{"local with image", "3d1d1c36", board.Options{Mode: board.Local, Image: image, Actor: "x"}, nil, "no environment and no image"},
-		{"mode", "3d1d1c36", board.Options{Mode: "usb", Env: "prod", Actor: "x"}, nil, `mode "usb" is neither net nor local`},
+		{"mode", "3d1d1c36", board.Options{Mode: "usb", Env: "prod", Actor: "x"}, nil, `mode "usb" is none of net, local, unset`},
 		{"no actor", "3d1d1c36", board.Options{Env: "prod"}, nil, "the actor is empty"},
 		{"bad env", "3d1d1c36", board.Options{Env: "beef", Actor: "x"}, nil, `environment "beef"`},
 		{"other spelling", "3D1D1C36", board.Options{Env: "prod", Actor: "x"}, nil, "not the id of a board"},
@@ -272,5 +272,30 @@ func TestRefusedEntries(t *testing.T) {
 		if got, err := board.Get(t.Context(), s, "3d1d1c36"); err == nil || errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: Get = %+v, %v; want it refused", name, got, err)
 		}
+	}
+}
+
+func TestUnsetAndHistory(t *testing.T) {
+	s, err := store.Init(t.Context(), mem.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = ID("91cdf03d")
+	if _, err := History(t.Context(), s, id); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("History of a board that was never set = %v", err)
+	}
+	for _, o := range []Options{{Env: "prod"}, {Mode: Local}, {Mode: Unset}, {Mode: Unset}} {
+		o.Actor = "alice"
+		if _, err := Set(t.Context(), s, id, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	steps, err := History(t.Context(), s, id)
+	var modes []Mode
+	for _, a := range steps {
+		modes = append(modes, a.Mode)
+	}
+	if d := cmp.Diff([]Mode{Net, Local, Unset}, modes); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
 }

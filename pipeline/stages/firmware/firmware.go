@@ -6,7 +6,6 @@ package firmware
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"piimg/pipeline"
@@ -77,7 +76,7 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	}
 	for _, pattern := range p.Files {
 		if err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern}); err != nil {
-			return fmt.Errorf("firmware.from: %w", err)
+			return job.At("firmware.from", err)
 		}
 	}
 	for _, pattern := range p.Licence {

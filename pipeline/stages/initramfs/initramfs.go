@@ -97,11 +97,11 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	}
 	base, err := baseBlob(ctx, job, p)
 	if err != nil {
-		return fmt.Errorf("initramfs.base: %w", err)
+		return job.At("initramfs.base", err)
 	}
 	inBase, err := contents(ctx, job, base)
 	if err != nil {
-		return fmt.Errorf("initramfs.base: %w", err)
+		return job.At("initramfs.base", err)
 	}
 	if err := noModules(inBase, job.NeedFact("modules", "modules.release")); err != nil {
 		return fmt.Errorf("initramfs.modules: %w", err)

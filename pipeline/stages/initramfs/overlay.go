@@ -37,12 +37,12 @@ func collect(ctx context.Context, job *pipeline.Job, p params) (layer, error) {
 			err = l.addTree(fsys)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("initramfs.overlays[%d]: %s: %w", n, dir, err)
+			return nil, job.At(fmt.Sprintf("initramfs.overlays[%d]", n), err)
 		}
 	}
 	for n, f := range p.Files {
 		if err := l.addFile(ctx, job, f); err != nil {
-			return nil, fmt.Errorf("initramfs.file[%d]: %w", n, err)
+			return nil, job.At(fmt.Sprintf("initramfs.file[%d]", n), err)
 		}
 	}
 	for _, s := range p.Symlinks {

@@ -66,11 +66,11 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 		return err
 	}
 	if err := copyKernel(ctx, job, p); err != nil {
-		return fmt.Errorf("kernel.file: %w", err)
+		return job.At("kernel.file", err)
 	}
 	for n, r := range p.DTBs {
 		if err := job.CopyAll(ctx, r); err != nil {
-			return fmt.Errorf("dtb.files[%d]: %w", n, err)
+			return job.At(fmt.Sprintf("dtb.files[%d]", n), err)
 		}
 	}
 	if p.OverlaysFrom.Path == "" {

@@ -30,11 +30,11 @@ func overlayNames(overlays []string) []string {
 func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 	dir, err := overlayDir(ctx, job, p)
 	if err != nil {
-		return fmt.Errorf("dtb.overlays_from: %w", err)
+		return job.At("dtb.overlays_from", err)
 	}
 	resolve, err := resolver(dir)
 	if err != nil {
-		return fmt.Errorf("dtb.overlays_from: %w", err)
+		return job.At("dtb.overlays_from", err)
 	}
 	var wanted []string
 	for n, name := range p.Overlays {
@@ -44,7 +44,7 @@ func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 				err = exists(dir, file+".dtbo")
 			}
 			if err != nil {
-				return fmt.Errorf("dtb.overlays[%d]: overlay %s for %s: %w", n, name, b.Name, err)
+				return job.At(fmt.Sprintf("dtb.overlays[%d]", n), fmt.Errorf("overlay %s for %s: %w", name, b.Name, err))
 			}
 			wanted = append(wanted, file+".dtbo")
 		}
@@ -55,7 +55,7 @@ func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 			err = fs.ErrNotExist
 		}
 		if err != nil {
-			return fmt.Errorf("dtb.ship[%d]: %s: %w", n, pattern, err)
+			return job.At(fmt.Sprintf("dtb.ship[%d]", n), fmt.Errorf("%s: %w", pattern, err))
 		}
 		wanted = append(wanted, names...)
 	}
@@ -99,5 +99,8 @@ func resolver(dir fs.FS) (func(name, platform string) (string, error), error) {
 
 func exists(fsys fs.FS, name string) error {
 	_, err := fs.Stat(fsys, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no %s: %w", name, fs.ErrNotExist)
+	}
 	return err
 }

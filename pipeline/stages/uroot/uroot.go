@@ -76,9 +76,9 @@ func checkout(ctx context.Context, job *pipeline.Job, p params) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	for n, c := range p.Commands {
+	for _, c := range p.Commands {
 		if _, err := fs.Stat(fsys, path.Join("cmds", c)); err != nil {
-			return "", fmt.Errorf("uroot.commands[%d]: source %s has no command %s: %w", n, p.From, c, err)
+			return "", job.At("uroot.commands", fmt.Errorf("source %s has no command %s: %w", p.From, c, fs.ErrNotExist))
 		}
 	}
 	dir, err := job.Dir()
