@@ -280,22 +280,22 @@ func TestUnsetAndHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const id = ID("91cdf03d")
-	if _, err := History(t.Context(), s, id); !errors.Is(err, fs.ErrNotExist) {
+	const id = board.ID("91cdf03d")
+	if _, err := board.History(t.Context(), s, id); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("History of a board that was never set = %v", err)
 	}
-	for _, o := range []Options{{Env: "prod"}, {Mode: Local}, {Mode: Unset}, {Mode: Unset}} {
+	for _, o := range []board.Options{{Env: "prod"}, {Mode: board.Local}, {Mode: board.Unset}, {Mode: board.Unset}} {
 		o.Actor = "alice"
-		if _, err := Set(t.Context(), s, id, o); err != nil {
+		if _, err := board.Set(t.Context(), s, id, o); err != nil {
 			t.Fatal(err)
 		}
 	}
-	steps, err := History(t.Context(), s, id)
-	var modes []Mode
+	steps, err := board.History(t.Context(), s, id)
+	var modes []board.Mode
 	for _, a := range steps {
 		modes = append(modes, a.Mode)
 	}
-	if d := cmp.Diff([]Mode{Net, Local, Unset}, modes); err != nil || d != "" {
+	if d := cmp.Diff([]board.Mode{board.Net, board.Local, board.Unset}, modes); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
 }
