@@ -7,10 +7,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"piimg/pipeline"
@@ -87,6 +89,10 @@ func install(ctx context.Context, job *pipeline.Job, p params, fsys fs.FS, folde
 		return err
 	}
 	set, err := tree.Select(p.Select)
+	var unknown *kmod.UnknownError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("select[%d]: %w", slices.Index(p.Select, unknown.Pattern), err)
+	}
 	if err != nil {
 		return err
 	}

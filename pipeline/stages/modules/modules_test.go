@@ -222,7 +222,7 @@ func TestRefused(t *testing.T) {
 		want, hint string
 	}{
 		"other release":  {world(t, "6.1.0-56-arm64", `select = ["cmac"]`), "stage modules: initramfs.modules: k:lib/modules: the kernel is 6.1.0-56-arm64, and the modules are for 6.12.47-v8", "take both from one package"},
-		"unknown module": {world(t, release, `select = ["hci_uartt"]`), `initramfs.modules: k:lib/modules/6.12.47-v8: module "hci_uartt" is none of the 6 modules, nor of the 890 that are built in`, "did you mean hci_uart?"},
+		"unknown module": {world(t, release, `select = ["cmac", "hci_uartt"]`), `initramfs.modules: k:lib/modules/6.12.47-v8: select[1]: module "hci_uartt" is none of the 6 modules, nor of the 890 that are built in`, "did you mean hci_uart?"},
 		"renamed folder": {renamed, "k:lib/modules/6.6.1: kernel/cmac.ko was built for kernel 6.12.47-v8, and would be refused by 6.6.1", ""},
 		"no release":     {empty, "k:lib: no folder of a release, ", ""},
 		"damaged":        {damaged, "k:lib/modules/6.12.47-v8: kernel/crypto/ecc.ko: no ELF file: ", ""},
