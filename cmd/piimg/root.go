@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,6 +35,7 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
   piimg promote dev prod
   piimg rollback prod
   piimg serve --tftp :69 --http :8080`,
+		Version:                    version(),
 		SilenceErrors:              true,
 		SilenceUsage:               true,
 		SuggestionsMinimumDistance: 2,
@@ -55,6 +57,15 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 	add(root, "boot", newServe(a), newSimulate(a), newBoard(a))
 	strict(root)
 	return root
+}
+
+// version is that of the module and of Go, as the go command recorded them.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "of an unknown build"
+	}
+	return info.Main.Version + " " + info.GoVersion
 }
 
 // add adds commands to a group.

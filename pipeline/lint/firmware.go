@@ -2,6 +2,7 @@ package lint
 
 import (
 	"bytes"
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -12,10 +13,9 @@ func startAndFixup(r *report, v *view) {
 	if v.outer() || v.files.Start == "" {
 		return
 	}
-	const hint = "take both from one release of the firmware"
 	for _, name := range []string{v.files.Start, v.files.Fixup} {
 		if !v.exists(name) {
-			r.error(name, 0, hint, "missing: the board leaves its folder, or does not boot")
+			r.error(name, 0, missingHint(v), "missing: the board leaves its folder, or does not boot")
 		}
 	}
 	start, byStart := v.boot.Line("start_file")
@@ -24,6 +24,17 @@ func startAndFixup(r *report, v *view) {
 		r.error(configName, max(start.Number, fixup.Number), "set both or neither", "start_file and fixup_file are a pair; only one of them is set")
 	}
 	pair(r, v)
+}
+
+// missingHint says what made the bootloader want these files, if config.txt did.
+func missingHint(v *view) string {
+	for _, key := range []string{"start_file", "fixup_file", "start_debug", "start_x", "gpu_mem"} {
+		if l, ok := v.boot.Line(key); ok && (key != "gpu_mem" || l.Value == "16") {
+			return fmt.Sprintf("%s=%s in config.txt asks for %s and %s: add both to [firmware] files, or take the line out",
+				key, l.Value, v.files.Start, v.files.Fixup)
+		}
+	}
+	return "take both from one release of the firmware"
 }
 
 func romFiles(r *report, v *view) {

@@ -50,7 +50,7 @@ func judgeResult(b Board, req Request) (Problem, bool) {
 }
 
 func missing(req Request) Problem {
-	p := Problem{Error, req.Path + " is missing", "add " + req.Name + " to the image"}
+	p := Problem{Error, req.Path + " is missing", "add " + req.Name + " to the image, or let the server give this board one"}
 	if req.ErrorCode != codeNotFound {
 		p.What += fmt.Sprintf(": error %d %s", req.ErrorCode, req.ErrorText)
 		p.Hint = "see the server's log"
