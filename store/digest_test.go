@@ -74,3 +74,16 @@ func TestCheckEnv(t *testing.T) {
 		}
 	}
 }
+
+func TestReserved(t *testing.T) {
+	for _, name := range []string{"by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store"} {
+		if !store.Reserved(name) || store.CheckEnv(name) == nil {
+			t.Errorf("Reserved(%s) = %v, CheckEnv = %v; want it reserved", name, store.Reserved(name), store.CheckEnv(name))
+		}
+	}
+	for _, name := range []string{"", "prod", "environment", "Env", "overlays"} {
+		if store.Reserved(name) {
+			t.Errorf("Reserved(%q) = true; want false", name)
+		}
+	}
+}

@@ -182,7 +182,7 @@ func (s *Store) Image(ctx context.Context, d Digest) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := s.Blobs().Read(ctx, b, maxManifestLen)
+	doc, err := s.Blobs().Read(ctx, b, MaxManifestLen)
 	if err != nil {
 		return nil, err
 	}

@@ -31,10 +31,11 @@ const (
 	boardsKey = "io.piimg.boards"
 )
 
-const (
-	maxManifestLen = 4 << 20 // what registries accept
-	maxLayers      = 4096
-)
+// MaxManifestLen is how many bytes the manifest of an image may have, which is what
+// registries accept. A longer one is never written and never read.
+const MaxManifestLen = 4 << 20
+
+const maxLayers = 4096
 
 // manifest is an OCI image manifest. The fields stand in the order of their JSON names,
 // and so do those below: encoding/json writes them in this order, which makes the
@@ -148,8 +149,8 @@ func DecodeManifest(doc []byte) (*Image, error) {
 
 func parseManifest(doc []byte) (manifest, error) {
 	var m manifest
-	if len(doc) > maxManifestLen {
-		return m, fmt.Errorf("manifest of %d bytes is longer than %d: %w", len(doc), maxManifestLen, ErrCorrupt)
+	if len(doc) > MaxManifestLen {
+		return m, fmt.Errorf("manifest of %d bytes is longer than %d: %w", len(doc), MaxManifestLen, ErrCorrupt)
 	}
 	dec := json.NewDecoder(bytes.NewReader(doc))
 	dec.DisallowUnknownFields() // "manifests" beside "layers" is CVE-2021-41190

@@ -158,7 +158,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"cut short", func(doc string) string { return doc[:len(doc)-1] }},
 		{"line feed at the end", func(doc string) string { return doc + "\n" }},
 		{"second document", func(doc string) string { return doc + "{}" }},
-		{"over 4 MiB", func(doc string) string { return doc + strings.Repeat(" ", maxManifestLen) }},
+		{"over 4 MiB", func(doc string) string { return doc + strings.Repeat(" ", MaxManifestLen) }},
 		{"white space", swap(`,"size"`, `, "size"`)},
 		{"unknown field", swap(`"schemaVersion"`, `"manifests":[],"schemaVersion"`)},
 		{"field twice", swap(`"schemaVersion":2`, `"schemaVersion":1,"schemaVersion":2`)},

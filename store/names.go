@@ -3,7 +3,6 @@ package store
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -12,9 +11,15 @@ var (
 	allHex   = regexp.MustCompile(`^[0-9a-f]+$`)
 )
 
-// reserved are the first path elements of the front end that are no board and no
-// environment.
-var reserved = []string{"by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store"}
+// Reserved says whether name is a first path element that the front end keeps for
+// itself, so that it names no environment, no board and no folder of an image.
+func Reserved(name string) bool {
+	switch name {
+	case "by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store":
+		return true
+	}
+	return false
+}
 
 // CheckEnv says what is wrong with the name of an environment. A name of hexadecimal
 // digits alone is refused: it could be meant as a digest or as a board's serial.
@@ -26,7 +31,7 @@ func CheckEnv(name string) error {
 		return fmt.Errorf("environment %q: two dots in a row are not allowed", name)
 	case allHex.MatchString(name):
 		return fmt.Errorf("environment %q: a name of hexadecimal digits alone could be a digest or a board", name)
-	case slices.Contains(reserved, name):
+	case Reserved(name):
 		return fmt.Errorf("environment %q: the name is reserved", name)
 	}
 	return nil
