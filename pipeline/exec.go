@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -22,18 +23,25 @@ const withUmask = `umask 022 && exec "$@"`
 
 // Exec runs a program in dir with the environment env and nothing else of ours, not even
 // the umask. Its output goes to the log line by line. When ctx ends, it and all that it
-// started are ended.
+// started are told to end, and killed if they do not; when piimg is killed, the program is too.
 func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", withUmask, "sh"}, argv...)...)
 	cmd.Dir, cmd.Env = dir, env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
 	tail := make(chan []string)
 	go func() { tail <- j.logLines(r) }()
+	// The kernel takes the end of the thread that started a program for the death of
+	// its parent.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it has left running
+	}
 	w.Close()
 	last := <-tail
 	if ctx.Err() != nil {

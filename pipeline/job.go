@@ -109,10 +109,7 @@ func (j *Job) Dir() (string, error) {
 	if j.dir != "" {
 		return j.dir, nil
 	}
-	if err := os.MkdirAll(j.exec.pipeline.Work, 0o755); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp(j.exec.pipeline.Work, "step-")
+	dir, err := newWork(j.exec.pipeline.Work)
 	j.dir = dir
 	return dir, err
 }

@@ -67,6 +67,16 @@ func (n *node) add(name, value string) {
 	n.fixed = append(n.fixed, store.Input{Name: name, Value: value})
 }
 
+// value is the fixed input called name.
+func (n *node) value(name string) string {
+	for _, in := range n.fixed {
+		if in.Name == name {
+			return in.Value
+		}
+	}
+	return ""
+}
+
 // addParams adds each member of the parameters by itself, so that a miss can be explained.
 func (n *node) addParams() error {
 	var b bytes.Buffer

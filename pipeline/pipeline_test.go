@@ -474,3 +474,95 @@ func TestExecHasAUmaskOfItsOwn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a step needs is part of its key by the bytes that were made, and by the facts.
+func TestStepFollowsWhatItNeeds(t *testing.T) {
+	text, fact := "one", "1"
+	a := &stage{name: "a", run: func(ctx context.Context, job *pipeline.Job) error {
+		job.Fact("release", fact)
+		return writes("a", text)(ctx, job)
+	}}
+	b := &stage{name: "b", run: keeps("a"), step: pipeline.Step{Needs: []string{"a"}}}
+	w := newWorld(t, a, b)
+	w.mustRun()
+	for _, change := range []func(){func() { text = "two" }, func() { fact = "2" }} {
+		change()
+		a.version++ // or a would not run again
+		if r := w.mustRun(); !slices.Equal(r.Ran, []string{"a", "b"}) {
+			t.Errorf("what b needs has changed, ran %v", r.Ran)
+		}
+		a.version++
+		if r := w.mustRun(); !slices.Equal(r.Ran, []string{"a"}) {
+			t.Errorf("what b needs is as it was, ran %v", r.Ran)
+		}
+	}
+}
+
+// A file that is edited while a step reads it must not be remembered as what it was.
+func TestFileThatChangesDuringAStepIsNotRemembered(t *testing.T) {
+	var w *world
+	meddle := true
+	s := &stage{name: "s", step: pipeline.Step{Locals: []string{"overlay"}}, run: func(ctx context.Context, job *pipeline.Job) error {
+		if meddle {
+			w.file("overlay/f", "changed")
+		}
+		fsys, err := job.Local("overlay")
+		if err != nil {
+			return err
+		}
+		return job.Copy(ctx, fsys, "f", "f")
+	}}
+	w = newWorld(t, s)
+	w.file("overlay/f", "original")
+	if _, err := w.run(); !errors.Is(err, pipeline.ErrChanged) {
+		t.Errorf("run = %v, want ErrChanged", err)
+	}
+	meddle = false
+	w.file("overlay/f", "original")
+	r := w.mustRun()
+	if got := r.Files[0].Digest; got != store.Sum([]byte("original")) || len(r.Ran) != 1 {
+		t.Errorf("ran %v, the file has digest %s", r.Ran, got)
+	}
+}
+
+func TestWhatKilledBuildsLeftIsRemoved(t *testing.T) {
+	w := newWorld(t, &stage{name: "s", run: writes("s", "x")})
+	old, young := filepath.Join(w.Work, "step-old"), filepath.Join(w.Work, "step-young")
+	for _, dir := range []string{old, young} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-48 * time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	w.mustRun()
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old folder: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("the young folder: %v", err)
+	}
+}
+
+// A program that leaves children behind, even ones that ignore SIGTERM, leaves none.
+func TestExecLeavesNothingRunning(t *testing.T) {
+	dir := t.TempDir()
+	s := &stage{name: "s", run: func(ctx context.Context, job *pipeline.Job) error {
+		return job.Exec(ctx, dir, []string{"PATH=/usr/bin:/bin"}, "sh", "-c", `sh -c 'trap "" TERM; echo $$ > pid; exec sleep 60' >/dev/null 2>&1 & while ! test -s pid; do sleep 0.01; done`)
+	}}
+	newWorld(t, s).mustRun()
+	pid, err := os.ReadFile(filepath.Join(dir, "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		state, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("process %s still runs", pid)
+}

@@ -30,6 +30,7 @@ func (pl *Plan) Run(ctx context.Context) (*Result, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	sweep(pl.pipeline.Work)
 	e := newExecution(pl)
 	var wg sync.WaitGroup
 	for _, n := range pl.nodes {
@@ -157,6 +158,9 @@ func (e *execution) runOnce(ctx context.Context, n *node, made map[*node]store.S
 	if err := n.stage.Run(ctx, job); err != nil {
 		return store.Step{}, 0, err
 	}
+	if err := e.unchanged(ctx, n); err != nil {
+		return store.Step{}, 0, err
+	}
 	outputs, err := job.sorted()
 	if err != nil {
 		return store.Step{}, 0, err
@@ -164,6 +168,34 @@ func (e *execution) runOnce(ctx context.Context, n *node, made map[*node]store.S
 	step.Outputs, step.Facts = outputs, job.sortedFacts()
 	return step, job.wrote, nil
 }
+
+// unchanged says whether the files that n has read are still those that its key was made
+// of. Without it a file that is edited while a step runs would be remembered under the
+// key of what it was before.
+func (e *execution) unchanged(ctx context.Context, n *node) error {
+	r := e.wish.Recipe
+	for _, rel := range n.step.Locals {
+		now, err := hashLocal(r.Path("."), rel)
+		if err != nil {
+			return err
+		}
+		if now != n.value("file "+rel) {
+			return fmt.Errorf("%s changed while it was read: %w", rel, ErrChanged)
+		}
+	}
+	for _, name := range n.step.Sources {
+		if r.Sources[name].Path == "" || !e.sources.opened(name) {
+			continue // what was downloaded does not change
+		}
+		if _, err := e.pipeline.Fetch(ctx, r, e.lock, name); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrChanged)
+		}
+	}
+	return nil
+}
+
+// ErrChanged: files changed while a build read them.
+var ErrChanged = errors.New("the files of a build have to rest until it is done")
 
 // same compares two results of one step.
 func same(a, b store.Step) error {

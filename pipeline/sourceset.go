@@ -22,6 +22,13 @@ type fetching struct {
 
 func newSourceSet(pl *Plan) *sourceSet { return &sourceSet{plan: pl, have: map[string]*fetching{}} }
 
+// opened says whether any step has asked for the source.
+func (s *sourceSet) opened(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.have[name] != nil
+}
+
 func (s *sourceSet) get(ctx context.Context, name string) (fs.FS, error) {
 	s.mu.Lock()
 	f, begun := s.have[name]

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -107,6 +108,20 @@ func TestImportsGoDown(t *testing.T) {
 			if floor := floorOf(path); floor >= own && !slices.Contains(siblings[p.ImportPath], path) {
 				t.Errorf("%s (floor %d) imports %s (floor %d): declare a small interface where it is needed and let cmd/piimg wire it", p.ImportPath, own, path, floor)
 			}
+		}
+	}
+}
+
+// The top level is fixed: what is new finds its place below.
+func TestTopLevel(t *testing.T) {
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"Makefile", "README.md", "cmd", "go.mod", "go.sum", "pipeline", "recipes", "store"}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(want, e.Name()) {
+			t.Errorf("%s lies at the top level, where only %s do", e.Name(), strings.Join(want, ", "))
 		}
 	}
 }

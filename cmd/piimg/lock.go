@@ -79,9 +79,13 @@ func (w *workbench) toPin(update []string) ([]string, error) {
 		}
 		want[name] = true
 	}
-	for name, s := range w.recipe.Sources {
-		if w.lock == nil || w.lock.Sources[name].From != s.Text() {
-			want[name] = true
+	l := w.lock
+	if l == nil {
+		l = &recipes.Lock{}
+	}
+	for _, s := range l.Stale(w.recipe) {
+		if s.Why != recipes.Superfluous {
+			want[s.Source] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(want)), nil

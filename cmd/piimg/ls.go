@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,6 +59,10 @@ func listImages(ctx context.Context, a *app) ([]listed, error) {
 	}
 	for _, name := range envs {
 		head, err := env.Head(ctx, s, name)
+		if errors.Is(err, store.ErrCorrupt) {
+			a.ui.warn("%v", err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -65,6 +70,10 @@ func listImages(ctx context.Context, a *app) ([]listed, error) {
 	}
 	images := []listed{}
 	for r, err := range s.Images(ctx) {
+		if ctx.Err() == nil && errors.Is(err, store.ErrCorrupt) {
+			a.ui.warn("%v", err)
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list images: %w", err)
 		}

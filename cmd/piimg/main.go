@@ -21,8 +21,8 @@ func main() {
 // app is what a command may use of the world around it.
 type app struct {
 	in     io.Reader
-	out    io.Writer // results, and nothing else
-	ui     *ui       // everything that is no result
+	out    *results // and nothing else
+	ui     *ui      // everything that is no result
 	getenv func(string) string
 	now    func() time.Time
 
@@ -35,7 +35,7 @@ type app struct {
 // system is the app of a real process.
 func system() *app {
 	return &app{
-		in: os.Stdin, out: os.Stdout, ui: newUI(os.Stderr),
+		in: os.Stdin, out: &results{w: os.Stdout}, ui: newUI(os.Stderr),
 		getenv: os.Getenv, now: time.Now, program: os.Args[0],
 	}
 }
@@ -48,6 +48,9 @@ func run(ctx context.Context, args []string, a *app) int {
 	root.SetOut(a.out)
 	root.SetErr(a.ui.w)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.out.err
+	}
 	if err != nil && ctx.Err() != nil {
 		err = errInterrupted
 	}

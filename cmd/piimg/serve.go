@@ -70,7 +70,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 		return err
 	}
 	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP} {
-		if _, _, err := net.SplitHostPort(addr); err != nil && addr != "" {
+		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
 			return hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
 		}
 	}

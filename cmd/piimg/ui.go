@@ -19,6 +19,7 @@ import (
 	"sync"
 	"syscall"
 	"text/tabwriter"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -84,6 +85,24 @@ func exitCode(err error) int {
 		return codeUsage
 	}
 	return codeError
+}
+
+// results writes to stdout and keeps the first error: a result that nobody got is no
+// success, wherever in a command it was written.
+type results struct {
+	w   io.Writer
+	err error
+}
+
+func (r *results) Write(p []byte) (int, error) {
+	if r.err != nil {
+		return 0, r.err
+	}
+	n, err := r.w.Write(p)
+	if err != nil {
+		r.err = fmt.Errorf("write the result: %w", err)
+	}
+	return n, r.err
 }
 
 // ui writes to stderr. It is safe for concurrent use.
@@ -164,7 +183,7 @@ func hintOf(err error) string {
 	case errors.Is(err, store.ErrConflict):
 		return "look at what changed with piimg history, and try again"
 	case errors.Is(err, store.ErrCorrupt):
-		return "the stored bytes are damaged; build the image again to replace them"
+		return "if it is the content of an image, piimg build --check RECIPE writes it anew"
 	case errors.As(err, &usage):
 		return "piimg help shows every command, and piimg COMMAND --help its flags with examples"
 	case errors.Is(err, syscall.ENOSPC):
@@ -182,7 +201,14 @@ func table(w io.Writer, header string, rows func(line func(format string, args .
 	var b bytes.Buffer
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, header)
-	rows(func(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) })
+	rows(func(format string, args ...any) {
+		for n, arg := range args {
+			if s, ok := arg.(string); ok {
+				args[n] = printable(s)
+			}
+		}
+		fmt.Fprintf(t, format+"\n", args...)
+	})
 	if err := t.Flush(); err != nil {
 		return err
 	}
@@ -192,6 +218,16 @@ func table(w io.Writer, header string, rows func(line func(format string, args .
 		}
 	}
 	return nil
+}
+
+// printable is s without what would move a terminal's cursor or a table's columns.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '·'
+		}
+		return r
+	}, s)
 }
 
 // size is a number of bytes for people.

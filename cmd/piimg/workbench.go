@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -82,7 +81,7 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 	}
 	p := &pipeline.Pipeline{
 		Store: s, Stages: stages.All(), Fetchers: sources.All(),
-		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(os.TempDir(), "piimg-work"),
+		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(cache, "work"),
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
 		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,
 	}

@@ -29,6 +29,9 @@ func overlayNames(overlays []string) []string {
 // are shipped besides, to overlays/.
 func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 	dir, err := overlayDir(ctx, job, p)
+	if errors.Is(err, fs.ErrNotExist) && len(p.Overlays)+len(p.Ship) == 0 {
+		return nil // a kernel without overlays, and nobody wants one
+	}
 	if err != nil {
 		return job.At("dtb.overlays_from", err)
 	}
