@@ -21,16 +21,52 @@ func BlobKey(d Digest) string { return "blobs/sha256/" + d.Hex() }
 
 // Put stores c and says whether any bytes had to be written: content that is there in
 // its full size is left alone. A stored object of another size is damage, and is
-// written anew.
+// written anew. Damage that keeps the size is for [Blobs.Repair].
 func (s Blobs) Put(ctx context.Context, c Content) (wrote bool, err error) {
 	have, err := s.Has(ctx, c.Blob())
 	if err != nil || have {
 		return false, err
 	}
-	if err := s.bucket.Put(ctx, BlobKey(c.Digest), c); err != nil {
-		return false, fmt.Errorf("store %s: %w", c.Digest.Short(), err)
+	if err := s.write(ctx, c); err != nil {
+		return false, err
 	}
 	return true, nil
+}
+
+// Verify reads the content named b and says what is wrong with it: the error wraps
+// io/fs.ErrNotExist where it is missing and ErrCorrupt where its bytes are others.
+func (s Blobs) Verify(ctx context.Context, b Blob) error {
+	r, err := s.Open(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(io.Discard, r)
+	return err
+}
+
+// Repair is a Put that trusts a stored object only after reading it: one whose bytes
+// are wrong is written anew, even where its size is right. One that cannot be read at
+// all is left alone, and the error says why.
+func (s Blobs) Repair(ctx context.Context, c Content) (wrote bool, err error) {
+	err = s.Verify(ctx, c.Blob())
+	if err == nil {
+		return false, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCorrupt) {
+		return false, err
+	}
+	if err := s.write(ctx, c); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+func (s Blobs) write(ctx context.Context, c Content) error {
+	if err := s.bucket.Put(ctx, BlobKey(c.Digest), c); err != nil {
+		return fmt.Errorf("store %s: %w", c.Digest.Short(), err)
+	}
+	return nil
 }
 
 // Has says whether an object of b's name and size is stored. It does not read it.

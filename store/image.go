@@ -123,7 +123,9 @@ const maxRecordLen = 64 << 10
 
 // PutImage writes the manifest of i and returns its digest. The blobs that it names
 // have to be there already: one that is missing is named by an error that wraps
-// io/fs.ErrNotExist. The first Record of an image is kept, later ones are dropped.
+// io/fs.ErrNotExist. The small ones that make it an image are read: a damaged config is
+// refused, a damaged manifest is written anew. The first Record of an image is kept,
+// later ones are dropped.
 func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error) {
 	doc, err := EncodeManifest(i)
 	if err != nil {
@@ -131,6 +133,9 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	}
 	if err := s.Complete(ctx, &i); err != nil {
 		return Digest{}, err
+	}
+	if err := s.Blobs().Verify(ctx, i.Config); err != nil {
+		return Digest{}, fmt.Errorf("config: %w", err)
 	}
 	c := Bytes(doc)
 	r.Image = c.Digest
@@ -141,7 +146,7 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	if len(rec) > maxRecordLen {
 		return Digest{}, fmt.Errorf("record image %s: %d bytes are more than %d", c.Digest.Short(), len(rec), maxRecordLen)
 	}
-	if _, err := s.Blobs().Put(ctx, c); err != nil {
+	if _, err := s.Blobs().Repair(ctx, c); err != nil {
 		return Digest{}, err
 	}
 	if err := s.bucket.Create(ctx, recordKey(c.Digest), rec); err != nil && !errors.Is(err, ErrConflict) {

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -155,6 +156,96 @@ func TestDamagedBlob(t *testing.T) {
 		if wrote, err := s.Blobs().Put(t.Context(), c); err != nil || wrote != repaired {
 			t.Errorf("Put over %q = %v, %v; want %v", doc, wrote, err, repaired)
 		}
+	}
+}
+
+// TestVerifyAndRepair: damage is found by reading, of whatever size it is.
+func TestVerifyAndRepair(t *testing.T) {
+	s := newStore(t)
+	c := store.Bytes([]byte("the right bytes"))
+	key := store.BlobKey(c.Digest)
+	check := func(name string, target error) {
+		t.Helper()
+		if err := s.Blobs().Verify(t.Context(), c.Blob()); !errors.Is(err, target) {
+			t.Errorf("Verify of %s = %v; want %v", name, err, target)
+		}
+		wrote, err := s.Blobs().Repair(t.Context(), c)
+		if err != nil || wrote != (target != nil) {
+			t.Errorf("Repair of %s = %v, %v; want %v", name, wrote, err, target != nil)
+		}
+		if got := object(t, s.Bucket(), key); got != "the right bytes" {
+			t.Errorf("%s after Repair = %q", name, got)
+		}
+	}
+	check("nothing", fs.ErrNotExist)
+	check("the right bytes", nil)
+	for _, doc := range []string{"", "the right", "the right bytes, and more", "the wrong bytes"} {
+		putObject(t, s.Bucket(), key, doc)
+		check(doc, store.ErrCorrupt)
+	}
+}
+
+// TestRepairRefuses: neither wrong content nor a reader that fails changes what is stored.
+func TestRepairRefuses(t *testing.T) {
+	s := newStore(t)
+	c := store.Bytes([]byte("the right bytes"))
+	wrong := store.Bytes([]byte("the wrong bytes"))
+	wrong.Digest = c.Digest
+	if wrote, err := s.Blobs().Repair(t.Context(), wrong); wrote || !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Repair with wrong bytes = %v, %v; want ErrCorrupt", wrote, err)
+	}
+	putObject(t, s.Bucket(), store.BlobKey(c.Digest), "the wrong bytes")
+	broken := errors.New("the disk is gone")
+	wrote, err := store.NewBlobs(noGet{s.Bucket(), broken}).Repair(t.Context(), c)
+	if wrote || !errors.Is(err, broken) {
+		t.Errorf("Repair of what cannot be read = %v, %v; want the bucket's error", wrote, err)
+	}
+	if got := object(t, s.Bucket(), store.BlobKey(c.Digest)); got != "the wrong bytes" {
+		t.Errorf("what cannot be read was replaced by %q", got)
+	}
+}
+
+// noGet is a bucket that cannot be read.
+type noGet struct {
+	store.Bucket
+	err error
+}
+
+func (b noGet) Get(context.Context, string, int64, int64) (io.ReadCloser, error) { return nil, b.err }
+
+// TestPutImageReadsWhatIsSmall: it says nothing was published unless it can be opened.
+func TestPutImageReadsWhatIsSmall(t *testing.T) {
+	s := newStore(t)
+	i := newImage(t, s)
+	d, err := s.PutImage(t.Context(), i, store.Record{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage := func(d store.Digest) (undo func()) {
+		key := store.BlobKey(d)
+		doc := object(t, s.Bucket(), key)
+		putObject(t, s.Bucket(), key, "?"+doc[1:])
+		return func() { putObject(t, s.Bucket(), key, doc) }
+	}
+	damage(d)
+	if _, err := s.Image(t.Context(), d); !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("Image with a damaged manifest = %v; want ErrCorrupt", err)
+	}
+	if again, err := s.PutImage(t.Context(), i, store.Record{}); err != nil || again != d {
+		t.Errorf("PutImage over a damaged manifest = %s, %v; want %s", again, err, d)
+	}
+	if _, err := s.Image(t.Context(), d); err != nil {
+		t.Errorf("Image after PutImage = %v; want nil", err)
+	}
+	undo := damage(i.Config.Digest)
+	_, err = s.PutImage(t.Context(), i, store.Record{})
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "config: read "+i.Config.Digest.Short()) {
+		t.Errorf("PutImage with a damaged config = %v; want ErrCorrupt and its name", err)
+	}
+	undo()
+	damage(i.Files[1].Digest) // large in real images, and not read
+	if _, err := s.PutImage(t.Context(), i, store.Record{}); err != nil {
+		t.Errorf("PutImage with a damaged kernel = %v; want it not read", err)
 	}
 }
 
