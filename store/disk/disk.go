@@ -9,6 +9,7 @@ package disk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -38,6 +39,7 @@ const abandoned = 24 * time.Hour
 type Bucket struct {
 	dir    string
 	synced sync.Map                 // folders whose names this process knows to be durable
+	sync   func(*os.File) error     // fsync(2) of a file or a folder; tests look on
 	fail   func(point string) error // called at the named points of a write; nil but in tests
 }
 
@@ -46,15 +48,17 @@ var _ store.Bucket = (*Bucket)(nil)
 // Open returns the bucket in the folder dir, which it makes if need be, and removes
 // temporaries that a killed process has left there more than a day ago. A folder that
 // may only be read can be opened, and then refuses to be written.
-func Open(dir string) (*Bucket, error) {
+func Open(dir string) (*Bucket, error) { return openWith(dir, (*os.File).Sync) }
+
+func openWith(dir string, sync func(*os.File) error) (*Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := makeFolders(dir); err != nil {
+	b := &Bucket{dir: dir, sync: sync}
+	if err := b.makeFolders(dir); err != nil {
 		return nil, err
 	}
-	b := &Bucket{dir: dir}
 	b.sweep(time.Now().Add(-abandoned))
 	return b, nil
 }
@@ -126,7 +130,7 @@ func (b *Bucket) compare(ctx context.Context, key string, doc []byte) error {
 		return fmt.Errorf("another object is there: %w", store.ErrConflict)
 	}
 	// Who made it may have died before this.
-	return syncFolder(filepath.Dir(b.path(key)))
+	return b.syncFolder(filepath.Dir(b.path(key)))
 }
 
 // Get reads n bytes of an object from off on.
@@ -197,7 +201,8 @@ func (b *Bucket) writeTemp(ctx context.Context, kind string, c store.Content) (s
 	if err != nil {
 		return "", b.forget(err)
 	}
-	err = errors.Join(b.fill(ctx, f, kind, c), f.Close())
+	// Both are called; the first error is the cause.
+	err = cmp.Or(b.fill(ctx, f, kind, c), f.Close())
 	if err != nil {
 		os.Remove(name)
 		return "", err
@@ -217,7 +222,7 @@ func (b *Bucket) fill(ctx context.Context, f *os.File, kind string, c store.Cont
 	}
 	// After a sync that failed the kernel may call the lost pages clean: a second
 	// try would lie, so the file is given up.
-	if err := f.Sync(); err != nil {
+	if err := b.sync(f); err != nil {
 		return err
 	}
 	return b.point(kind + ".fsynced")
@@ -235,7 +240,7 @@ func (b *Bucket) place(kind, tmp, key string, move func(from, to string) error) 
 	if err := b.point(kind + ".linked"); err != nil {
 		return err
 	}
-	if err := syncFolder(folder); err != nil {
+	if err := b.syncFolder(folder); err != nil {
 		return err
 	}
 	return b.point(kind + ".dirsynced")

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -23,7 +24,7 @@ func (b *Bucket) makeFolder(dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	if err := syncFolder(filepath.Dir(dir)); err != nil {
+	if err := b.syncFolder(filepath.Dir(dir)); err != nil {
 		return err
 	}
 	b.synced.Store(dir, true)
@@ -40,7 +41,7 @@ func (b *Bucket) forget(err error) error {
 }
 
 // makeFolders is os.MkdirAll with the names of the folders that it makes synced.
-func makeFolders(dir string) error {
+func (b *Bucket) makeFolders(dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
 		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
@@ -49,20 +50,20 @@ func makeFolders(dir string) error {
 		return err
 	}
 	parent := filepath.Dir(dir)
-	if err := makeFolders(parent); err != nil {
+	if err := b.makeFolders(parent); err != nil {
 		return err
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncFolder(parent)
+	return b.syncFolder(parent)
 }
 
 // syncFolder makes the names in dir durable.
-func syncFolder(dir string) error {
+func (b *Bucket) syncFolder(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return cmp.Or(b.sync(f), f.Close())
 }
