@@ -17,8 +17,8 @@ func newDiff(a *app) *cobra.Command {
 		Use:   "diff IMAGE IMAGE",
 		Short: "Show how two images differ",
 		Long: `diff shows what the second image has that the first has not: files, the kernel's release,
-lines of config.txt and cmdline.txt, nodes and properties of device trees, and what a
-front end and a board would newly download.` + "\n" + exitCodes,
+lines of config.txt and cmdline.txt, nodes and properties of device trees, entries of the
+initramfs, and what a front end and a board would newly download.` + "\n" + exitCodes,
 		Example: `  piimg diff prod staging
   piimg diff prod~1 prod`,
 		Args: cobra.ExactArgs(2),
@@ -55,7 +55,9 @@ func side(ctx context.Context, s *store.Store, ref string) (inspect.Side, error)
 	if err != nil {
 		return inspect.Side{}, err
 	}
-	return inspect.Side{Name: ref, Kernel: c.KernelRelease, List: i.Files, Files: pipeline.FS(ctx, s, i.Files)}, nil
+	side := inspect.Side{Name: ref, Kernel: c.KernelRelease, List: i.Files, Files: pipeline.FS(ctx, s, i.Files)}
+	side.Initramfs, err = initramfsName(c)
+	return side, err
 }
 
 func (a *app) printDiff(d *inspect.Diff) error {
@@ -81,6 +83,12 @@ func (a *app) printDiff(d *inspect.Diff) error {
 		fmt.Fprintf(a.out, "\n%s\n", t.Path)
 		for _, n := range t.Nodes {
 			fmt.Fprintf(a.out, "  %s\n", describe(n))
+		}
+	}
+	if len(d.Entries) > 0 {
+		fmt.Fprintln(a.out)
+		if err := a.printEntryChanges(d.Entries); err != nil {
+			return err
 		}
 	}
 	fmt.Fprintf(a.out, "\nnew for a front end: %s; new for a board: %s\n", size(d.Fetch), size(d.Boot))

@@ -5,6 +5,7 @@ package inspect
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -17,20 +18,22 @@ import (
 
 // Side is one of two images.
 type Side struct {
-	Name   string // for people
-	Kernel string // release; "" where it is not known
-	List   []store.File
-	Files  fs.FS // content of List
+	Name      string // for people
+	Kernel    string // release; "" where it is not known
+	Initramfs string // path of the initramfs; "" without one
+	List      []store.File
+	Files     fs.FS // content of List
 }
 
 // Diff is what differs. Its zero value says nothing does.
 type Diff struct {
-	Kernel *Change      `json:"kernel,omitempty"` // the release
-	Files  []FileChange `json:"files"`            // sorted by path
-	Texts  []TextChange `json:"texts"`            // of changed text files
-	Trees  []TreeChange `json:"trees"`            // of changed device trees
-	Fetch  int64        `json:"fetch"`            // bytes of blobs that a front end with the first lacks for the second
-	Boot   int64        `json:"boot"`             // bytes of all changed and added files: what is new to a board
+	Kernel  *Change       `json:"kernel,omitempty"` // the release
+	Files   []FileChange  `json:"files"`            // sorted by path
+	Texts   []TextChange  `json:"texts"`            // of changed text files
+	Trees   []TreeChange  `json:"trees"`            // of changed device trees
+	Entries []EntryChange `json:"entries"`          // of the initramfs, where it has the same name on both sides
+	Fetch   int64         `json:"fetch"`            // bytes of blobs that a front end with the first lacks for the second
+	Boot    int64         `json:"boot"`             // bytes of all changed and added files: what is new to a board
 }
 
 // Change is a value on both sides.
@@ -70,7 +73,7 @@ const maxText = 64 << 10
 // Compare says how new differs from old. It reads the files that differ and that it can
 // say something about; the error is that of reading them.
 func Compare(old, new Side) (*Diff, error) {
-	d := &Diff{Files: []FileChange{}, Texts: []TextChange{}, Trees: []TreeChange{}}
+	d := &Diff{Files: []FileChange{}, Texts: []TextChange{}, Trees: []TreeChange{}, Entries: []EntryChange{}}
 	if old.Kernel != new.Kernel {
 		d.Kernel = &Change{old.Kernel, new.Kernel}
 	}
@@ -136,6 +139,16 @@ func (d *Diff) look(c FileChange, old, new Side) error {
 		return nil
 	}
 	switch {
+	case c.Path == old.Initramfs && c.Path == new.Initramfs:
+		a, err := old.entries()
+		if err != nil {
+			return err
+		}
+		b, err := new.entries()
+		if err != nil {
+			return err
+		}
+		d.Entries = CompareEntries(a, b)
 	case path.Ext(c.Path) == ".txt" && max(c.Old.Size, c.New.Size) <= maxText:
 		a, b, err := both(c.Path, old, new)
 		if err != nil {
@@ -152,6 +165,12 @@ func (d *Diff) look(c FileChange, old, new Side) error {
 		}
 	}
 	return nil
+}
+
+// entries are those of the initramfs, hashed.
+func (s Side) entries() ([]Entry, error) {
+	e, _, err := Entries(func() (io.ReadCloser, error) { return s.Files.Open(s.Initramfs) }, true)
+	return e, err
 }
 
 func both(name string, old, new Side) (a, b []byte, err error) {

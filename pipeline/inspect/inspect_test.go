@@ -2,7 +2,10 @@ package inspect_test
 
 import (
 	"bytes"
+	"io"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -103,5 +106,87 @@ func TestTreesAreShownByNode(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, d.Trees[0].Nodes, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("nodes (-want +got):\n%s", diff)
+	}
+}
+
+// archive is a cpio archive made by GNU cpio of a folder that the script fills.
+func archive(t *testing.T, script string) []byte {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", "umask 022; cd \"$1\" && "+script+" && find . -mindepth 1 | sort | cpio -o -H newc --quiet --owner 0:0", "sh", t.TempDir())
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("cpio: %v", err)
+	}
+	return out
+}
+
+func opener(b []byte) inspect.Opener {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+func TestEntriesAreWhatTheKernelHas(t *testing.T) {
+	b := slices.Concat(
+		archive(t, "mkdir etc && echo base > etc/motd && ln etc/motd etc/hard && ln -s motd etc/link && mknod console c 5 1"),
+		archive(t, "mkdir etc && echo over > etc/motd && chmod 600 etc/motd"))
+	entries, problems, err := inspect.Entries(opener(b), true)
+	if err != nil || len(problems) > 0 {
+		t.Fatal(err, problems)
+	}
+	var got []string
+	for _, e := range entries {
+		got = append(got, e.Line())
+	}
+	want := []string{
+		"c0644     0:0           5,1 1 console",
+		"d0755     0:0             0 2 etc",
+		"-0600     0:0             5 1 etc/hard", // the kernel writes into the file that both names are of
+		"l0777     0:0             4 1 etc/link -> motd",
+		"-0600     0:0             5 2 etc/motd",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("entries (-want +got):\n%s", d)
+	}
+	for path, text := range map[string]string{"etc/motd": "over\n", "etc/hard": "over\n"} {
+		var out bytes.Buffer
+		if err := inspect.Cat(opener(b), path, &out); err != nil || out.String() != text {
+			t.Errorf("cat %s: %q, %v", path, out.String(), err)
+		}
+	}
+	for _, path := range []string{"etc/link", "etc", "none"} {
+		if err := inspect.Cat(opener(b), path, io.Discard); err == nil {
+			t.Errorf("cat %s gave something", path)
+		}
+	}
+}
+
+func TestEntriesThatDiffer(t *testing.T) {
+	list := func(script string) []inspect.Entry {
+		e, _, err := inspect.Entries(opener(archive(t, script)), true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	old := list("echo 1 > same; echo 1 > text; echo 1 > mode; echo 1 > gone; ln -s a link; echo 1 > kind")
+	new := list("echo 1 > same; echo 22 > text; echo 1 > mode; chmod 755 mode; ln -s b link; mkdir kind; echo 1 > fresh")
+	var got []string
+	for _, c := range inspect.CompareEntries(old, new) {
+		got = append(got, strings.TrimSpace(string(c.Kind)+" "+c.Path+" "+c.What))
+	}
+	want := []string{
+		"added fresh", "removed gone", "changed kind type - → d, mode 0644 → 0755, content (2 → 0 bytes)",
+		"changed link target a → b", "changed mode mode 0644 → 0755", "changed text content (2 → 3 bytes)",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("changes (-want +got):\n%s", d)
+	}
+}
+
+// A truncated archive lists what a kernel would have of it, and says so.
+func TestDamageIsAProblemAndNoError(t *testing.T) {
+	b := archive(t, "echo 1 > a; head -c 10000 /dev/zero > b")
+	entries, problems, err := inspect.Entries(opener(b[:2000]), true)
+	if err != nil || len(problems) == 0 || len(entries) == 0 || entries[0].Path != "a" {
+		t.Errorf("%+v, %v, %v", entries, problems, err)
 	}
 }

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"piimg/pipeline"
+	"piimg/pipeline/inspect"
+	"piimg/recipes"
+	"piimg/store"
+)
+
+func newInitramfs(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "initramfs",
+		Short: "Look into an initramfs",
+		Long: `initramfs shows the root file system that a kernel makes of all archives of an initramfs:
+later entries win, hard links share their content, entries without a parent are dropped.
+What is looked at is a file, or the initramfs of an image of the store.` + "\n" + exitCodes,
+		Example: `  piimg initramfs ls prod 'etc/**'
+  piimg initramfs cat rootfs.cpio.gz etc/os-release
+  piimg initramfs diff prod staging
+  piimg initramfs stat prod`,
+	}
+	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a))
+	return c
+}
+
+func newInitramfsLs(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "ls FILE|IMAGE [PATTERN]",
+		Short: "List entries: type and mode, owner, size, archive, path",
+		Example: `  piimg initramfs ls prod
+  piimg initramfs ls rootfs.cpio.gz 'usr/bin/*'`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			entries, err := a.entries(cmd.Context(), args[0], asJSON)
+			if err != nil {
+				return err
+			}
+			if len(args) == 2 {
+				if entries, err = matching(entries, args[1]); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				return a.printJSON(entries)
+			}
+			for _, e := range entries {
+				fmt.Fprintln(a.out, printable(e.Line()))
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the entries as JSON, with the digest of each file")
+	return c
+}
+
+// matching are the entries that the pattern names; "**" at its end stands for everything
+// below.
+func matching(entries []inspect.Entry, pattern string) ([]inspect.Entry, error) {
+	pattern = strings.TrimPrefix(pattern, "/")
+	below, deep := strings.CutSuffix(pattern, "**")
+	var found []inspect.Entry
+	for _, e := range entries {
+		ok := deep && strings.HasPrefix(e.Path, below)
+		if !deep {
+			var err error
+			if ok, err = path.Match(pattern, e.Path); err != nil {
+				return nil, usageError{fmt.Errorf("pattern %s: %w", pattern, err)}
+			}
+		}
+		if ok {
+			found = append(found, e)
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("nothing matches %s", pattern)
+	}
+	return found, nil
+}
+
+func newInitramfsCat(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "cat FILE|IMAGE PATH",
+		Short:   "Print a file of an initramfs",
+		Example: "  piimg initramfs cat prod etc/piimg-image",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			open, err := a.openInitramfs(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return inspect.Cat(open, args[1], a.out)
+		},
+	}
+}
+
+func newInitramfsDiff(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "diff FILE|IMAGE FILE|IMAGE",
+		Short:   "Show how two initramfs differ: entries, types, modes, owners, content",
+		Example: "  piimg initramfs diff prod staging",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			old, err := a.entries(cmd.Context(), args[0], true)
+			if err != nil {
+				return err
+			}
+			new, err := a.entries(cmd.Context(), args[1], true)
+			if err != nil {
+				return err
+			}
+			changes := inspect.CompareEntries(old, new)
+			if asJSON {
+				return a.printJSON(changes)
+			}
+			if len(changes) == 0 {
+				a.ui.say("no entry differs")
+				return nil
+			}
+			return a.printEntryChanges(changes)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the differences as JSON")
+	return c
+}
+
+func (a *app) printEntryChanges(changes []inspect.EntryChange) error {
+	return table(a.out, "CHANGE\tENTRY\tWHAT", func(line func(string, ...any)) {
+		for _, c := range changes {
+			line("%s\t%s\t%s", string(c.Kind), c.Path, c.What)
+		}
+	})
+}
+
+func newInitramfsStat(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "stat FILE|IMAGE",
+		Short:   "Count what is in an initramfs, and say what a kernel would not unpack",
+		Example: "  piimg initramfs stat rootfs.cpio.gz",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			open, err := a.openInitramfs(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			s, err := inspect.Count(open)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(s)
+			} else {
+				a.printStat(s)
+			}
+			if err == nil && len(s.Problems) > 0 {
+				return errFindings
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the numbers as JSON")
+	return c
+}
+
+func (a *app) printStat(s inspect.Stat) {
+	fmt.Fprintf(a.out, "archives  %d\nentries   %d in the archives, %d in the tree\ncontent   %s in files\n", s.Archives, s.Entries, s.Names, size(s.Content))
+	for _, p := range s.Problems {
+		fmt.Fprintln(a.out, "problem  ", printable(p))
+	}
+}
+
+// entries are the entries of what names a file or an image. Problems are warnings.
+func (a *app) entries(ctx context.Context, what string, hash bool) ([]inspect.Entry, error) {
+	open, err := a.openInitramfs(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	entries, problems, err := inspect.Entries(open, hash)
+	for _, p := range problems {
+		a.ui.warn("%s", printable(p.String()))
+	}
+	return entries, err
+}
+
+// openInitramfs is how a file, or the initramfs of an image, is opened.
+func (a *app) openInitramfs(ctx context.Context, what string) (inspect.Opener, error) {
+	if _, err := os.Stat(what); err == nil {
+		return func() (io.ReadCloser, error) { return os.Open(what) }, nil
+	}
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, err := initramfsOf(ctx, s, what)
+	if err != nil {
+		return nil, err
+	}
+	return func() (io.ReadCloser, error) { return s.OpenFile(ctx, f) }, nil
+}
+
+// initramfsOf is the initramfs of the image that ref names, as its recipe calls it.
+func initramfsOf(ctx context.Context, s *store.Store, ref string) (store.File, error) {
+	i, c, err := readImage(ctx, s, ref)
+	var usage usageError
+	if errors.As(err, &usage) || errors.Is(err, fs.ErrNotExist) {
+		return store.File{}, hint(fmt.Errorf("%s is neither a file nor an image", ref), "piimg ls lists images")
+	}
+	if err != nil {
+		return store.File{}, err
+	}
+	name, err := initramfsName(c)
+	if err != nil {
+		return store.File{}, err
+	}
+	f, ok := i.File(name)
+	if !ok {
+		return store.File{}, fmt.Errorf("image %s has no initramfs", i.Digest.Short())
+	}
+	return f, nil
+}
+
+// initramfsName is what the recipe of an image calls its initramfs, "" without one.
+func initramfsName(c pipeline.Config) (string, error) {
+	var r recipes.Recipe
+	if err := json.Unmarshal(c.Recipe, &r); err != nil {
+		return "", fmt.Errorf("recipe of %s: %w", c.Name, err)
+	}
+	if r.Initramfs == nil {
+		return "", nil
+	}
+	return r.Initramfs.Name, nil
+}
