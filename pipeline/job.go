@@ -221,7 +221,12 @@ func (j *Job) Join(ctx context.Context, path string, parts ...store.Blob) error 
 }
 
 func (j *Job) put(ctx context.Context, c store.Content) error {
-	wrote, err := j.exec.pipeline.Store.Blobs().Put(ctx, c)
+	blobs := j.exec.pipeline.Store.Blobs()
+	put := blobs.Put
+	if j.exec.pipeline.Check {
+		put = blobs.Repair // who checks wants stored bytes to be read
+	}
+	wrote, err := put(ctx, c)
 	if wrote {
 		j.wrote += c.Size
 	}

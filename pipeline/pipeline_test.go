@@ -566,3 +566,25 @@ func TestExecLeavesNothingRunning(t *testing.T) {
 	}
 	t.Errorf("process %s still runs", pid)
 }
+
+// Damage that keeps its size is found and mended by a check.
+func TestCheckMendsDamagedContent(t *testing.T) {
+	w := newWorld(t, &stage{name: "s", run: writes("s", "right")})
+	f := w.mustRun().Files[0]
+	if err := w.Store.Bucket().Delete(t.Context(), store.BlobKey(f.Digest)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Store.Bucket().Create(t.Context(), store.BlobKey(f.Digest), []byte("wrong")); err != nil {
+		t.Fatal(err)
+	}
+	w.Check = true
+	w.mustRun()
+	r, err := w.Store.OpenFile(t.Context(), f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); err != nil || string(b) != "right" {
+		t.Errorf("read %q, %v", b, err)
+	}
+}
