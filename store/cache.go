@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 )
@@ -98,7 +97,7 @@ func (s Steps) read(ctx context.Context, key string) (Step, error) {
 	}
 	var step Step
 	if err := json.Unmarshal(doc, &step); err != nil {
-		return Step{}, fmt.Errorf("read %s: %w", key, errors.Join(ErrCorrupt, err))
+		return Step{}, fmt.Errorf("read %s: %w: %w", key, ErrCorrupt, err)
 	}
 	return step, nil
 }

@@ -96,9 +96,11 @@ func TestStepMisses(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.damage(t, s.Bucket(), step)
-			if got, err := s.Steps().Get(t.Context(), step.Key); !errors.Is(err, fs.ErrNotExist) {
+			got, err := s.Steps().Get(t.Context(), step.Key)
+			if !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("Get = %+v, %v; want fs.ErrNotExist", got, err)
 			}
+			wantOneLine(t, err)
 		})
 	}
 }

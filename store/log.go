@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -114,11 +113,11 @@ func (l Log) At(ctx context.Context, seq int64) (Entry, error) {
 	}
 	var env envelope
 	if err := json.Unmarshal(doc, &env); err != nil {
-		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), errors.Join(ErrCorrupt, err))
+		return Entry{}, fmt.Errorf("read %s: %w: %w", l.key(seq), ErrCorrupt, err)
 	}
 	var link Link
 	if err := json.Unmarshal(env.Payload, &link); err != nil {
-		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), errors.Join(ErrCorrupt, err))
+		return Entry{}, fmt.Errorf("read %s: %w: %w", l.key(seq), ErrCorrupt, err)
 	}
 	e, err := parseEntry(doc, Link{seq, link.Prev})
 	if err != nil {
@@ -178,11 +177,11 @@ func (l Log) seqOf(key string) (int64, error) {
 func parseEntry(doc []byte, link Link) (Entry, error) {
 	var env envelope
 	if err := json.Unmarshal(doc, &env); err != nil {
-		return Entry{}, errors.Join(ErrCorrupt, err)
+		return Entry{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	var got Link
 	if err := json.Unmarshal(env.Payload, &got); err != nil {
-		return Entry{}, errors.Join(ErrCorrupt, err)
+		return Entry{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if got != link || got.Seq < 1 {
 		return Entry{}, fmt.Errorf("entry says number %d after %q, its place is number %d after %q: %w",

@@ -199,16 +199,27 @@ func TestDamagedLog(t *testing.T) {
 			s := newStore(t)
 			l, _ := newLog(t, s, 4)
 			tt.damage(t, s.Bucket())
-			if got, err := all(t, l); !damage(err) || len(got) > 2 {
+			got, err := all(t, l)
+			if !damage(err) || len(got) > 2 {
 				t.Errorf("All = %d entries, %v; want the damage found", len(got), err)
 			}
+			wantOneLine(t, err)
 			if _, err := l.Head(t.Context(), 0); damage(err) != tt.head {
 				t.Errorf("Head = %v; damage found: want %v", err, tt.head)
 			}
-			if _, err := l.At(t.Context(), 2); damage(err) != tt.at {
+			_, err = l.At(t.Context(), 2)
+			if damage(err) != tt.at {
 				t.Errorf("At(2) = %v; damage found: want %v", err, tt.at)
 			}
+			wantOneLine(t, err)
 		})
+	}
+}
+
+func wantOneLine(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q is longer than a line", err)
 	}
 }
 

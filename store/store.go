@@ -50,10 +50,10 @@ func Init(ctx context.Context, b Bucket) (*Store, error) {
 	// The format comes last: where it is, the store is whole. A conflict means that
 	// somebody else has just made the store: open theirs.
 	if err := b.Create(ctx, layoutKey, []byte(ociLayout)); err != nil && !errors.Is(err, ErrConflict) {
-		return nil, fmt.Errorf("create %s: %w", layoutKey, err)
+		return nil, fmt.Errorf("make a store: %w", err)
 	}
 	if err := b.Create(ctx, formatKey, doc); err != nil && !errors.Is(err, ErrConflict) {
-		return nil, fmt.Errorf("create %s: %w", formatKey, err)
+		return nil, fmt.Errorf("make a store: %w", err)
 	}
 	return Open(ctx, b)
 }

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -92,6 +93,31 @@ func TestInit(t *testing.T) {
 	if got := object(t, b, "oci-layout"); got != `{"imageLayoutVersion":"1.0.0"}` {
 		t.Errorf("oci-layout = %s", got)
 	}
+}
+
+// TestInitFails: the bucket's error is passed on, and says once what was not created.
+func TestInitFails(t *testing.T) {
+	full := errors.New("the disk is full")
+	for _, key := range []string{"oci-layout", "piimg-store.json"} {
+		_, err := store.Init(t.Context(), noCreate{mem.New(), key, full})
+		if want := "make a store: create " + key + ": the disk is full"; !errors.Is(err, full) || err.Error() != want {
+			t.Errorf("Init = %v; want %s", err, want)
+		}
+	}
+}
+
+// noCreate is a bucket where one object cannot be created.
+type noCreate struct {
+	store.Bucket
+	key string
+	err error
+}
+
+func (b noCreate) Create(ctx context.Context, key string, doc []byte) error {
+	if key == b.key {
+		return fmt.Errorf("create %s: %w", key, b.err)
+	}
+	return b.Bucket.Create(ctx, key, doc)
 }
 
 func TestOpenRefuses(t *testing.T) {

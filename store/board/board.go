@@ -124,11 +124,11 @@ func (a Assignment) appendTo(ctx context.Context, s *store.Store, head store.Ent
 func (a Assignment) lost(ctx context.Context, log store.Log, conflict error) error {
 	stored, err := log.At(ctx, a.Seq)
 	if err != nil {
-		return errors.Join(conflict, err)
+		return fmt.Errorf("%w, and who came first is not known: %w", conflict, err)
 	}
 	winner, err := decode(stored, a.Board)
 	if err != nil {
-		return errors.Join(conflict, err)
+		return fmt.Errorf("%w, and who came first is not known: %w", conflict, err)
 	}
 	return fmt.Errorf("step %d (%s by %s) came first: %w", winner.Seq, winner.target(), winner.Actor, store.ErrConflict)
 }
@@ -190,8 +190,11 @@ func Get(ctx context.Context, s *store.Store, id ID) (Assignment, error) {
 		return Assignment{}, fmt.Errorf("%q is not the id of a board", id)
 	}
 	stored, err := logOf(s, id).Head(ctx, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Assignment{}, neverSet(id)
+	}
 	if err != nil {
-		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
+		return Assignment{}, err // it names the log, and so the board
 	}
 	a, err := decode(stored, id)
 	if err != nil {
@@ -209,7 +212,7 @@ func History(ctx context.Context, s *store.Store, id ID) ([]Assignment, error) {
 	var all []Assignment
 	for stored, err := range logOf(s, id).All(ctx) {
 		if err != nil {
-			return nil, fmt.Errorf("board %s: %w", id, err)
+			return nil, err // it names the log, and so the board
 		}
 		a, err := decode(stored, id)
 		if err != nil {
@@ -218,10 +221,12 @@ func History(ctx context.Context, s *store.Store, id ID) ([]Assignment, error) {
 		all = append(all, a)
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("board %s was never set: %w", id, fs.ErrNotExist)
+		return nil, neverSet(id)
 	}
 	return all, nil
 }
+
+func neverSet(id ID) error { return fmt.Errorf("board %s was never set: %w", id, fs.ErrNotExist) }
 
 // List is the boards that have an assignment, sorted.
 func List(ctx context.Context, s *store.Store) ([]ID, error) {
@@ -242,7 +247,7 @@ func logOf(s *store.Store, id ID) store.Log { return s.Log(folder + "/" + string
 func decode(stored store.Entry, id ID) (Assignment, error) {
 	var a Assignment
 	if err := json.Unmarshal(stored.Payload, &a); err != nil {
-		return Assignment{}, fmt.Errorf("step %d: %w", stored.Seq, errors.Join(store.ErrCorrupt, err))
+		return Assignment{}, fmt.Errorf("step %d: %w: %w", stored.Seq, store.ErrCorrupt, err)
 	}
 	if a.Version != version {
 		return Assignment{}, fmt.Errorf("step %d has version %d, this piimg knows version %d", stored.Seq, a.Version, version)

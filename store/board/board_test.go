@@ -1,6 +1,8 @@
 package board_test
 
 import (
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -273,6 +275,61 @@ func TestRefusedEntries(t *testing.T) {
 			t.Errorf("%s: Get = %+v, %v; want it refused", name, got, err)
 		}
 	}
+}
+
+// TestErrorsOfALog: each is one line, and names the board once.
+func TestErrorsOfALog(t *testing.T) {
+	const id, key = board.ID("3d1d1c36"), "boards/3d1d1c36/log/0000000001.json"
+	wrongType := `{"payload":"` + base64.StdEncoding.EncodeToString([]byte(`{"seq":1,"prev":"","v":"one"}`)) + `","sigs":[]}`
+	tests := []struct{ name, key, doc, want string }{
+		{"never set", "boards/x", "", "board 3d1d1c36 was never set: file does not exist"},
+		{"no envelope", key, "nonsense", "read boards/3d1d1c36/log/0000000001.json: corrupt: invalid character"},
+		{"a stray object", key + ".bak", "", "list boards/3d1d1c36: boards/3d1d1c36/log/0000000001.json.bak is no log entry"},
+		{"a gap", "boards/3d1d1c36/log/0000000002.json", "", "list boards/3d1d1c36: entry 2 follows entry 0"},
+		{"wrong type", key, wrongType, "board 3d1d1c36: step 1: corrupt: json"},
+	}
+	for _, tt := range tests {
+		s, _ := newStore(t)
+		if err := s.Bucket().Put(t.Context(), tt.key, store.Bytes([]byte(tt.doc))); err != nil {
+			t.Fatal(err)
+		}
+		_, get := board.Get(t.Context(), s, id)
+		_, history := board.History(t.Context(), s, id)
+		for name, err := range map[string]error{"Get": get, "History": history} {
+			if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %s = %v; want %s", tt.name, name, err, tt.want)
+			}
+		}
+	}
+}
+
+// TestLostToNonsense: somebody else came first, with an entry that cannot be read.
+func TestLostToNonsense(t *testing.T) {
+	s, _ := newStore(t)
+	s, err := store.Open(t.Context(), beaten{s.Bucket(), "boards/3d1d1c36/log/0000000001.json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = board.Set(t.Context(), s, "3d1d1c36", board.Options{Env: "prod", Actor: "x"})
+	const want = "who came first is not known: read boards/3d1d1c36/log/0000000001.json: corrupt"
+	if !errors.Is(err, store.ErrConflict) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Set = %v; want ErrConflict and %s", err, want)
+	}
+}
+
+// beaten is a bucket where somebody else always creates key first, with nonsense.
+type beaten struct {
+	store.Bucket
+	key string
+}
+
+func (b beaten) Create(ctx context.Context, key string, doc []byte) error {
+	if key == b.key {
+		if err := b.Put(ctx, key, store.Bytes([]byte("nonsense"))); err != nil {
+			return err
+		}
+	}
+	return b.Bucket.Create(ctx, key, doc)
 }
 
 func TestUnsetAndHistory(t *testing.T) {

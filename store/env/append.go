@@ -65,7 +65,7 @@ func (w who) appendTo(ctx context.Context, s *store.Store, name string, head, e 
 func lost(ctx context.Context, s *store.Store, name string, seq int64, conflict error) error {
 	winner, err := at(ctx, s, name, seq)
 	if err != nil {
-		return errors.Join(conflict, err)
+		return fmt.Errorf("%w, and who came first is not known: %w", conflict, err)
 	}
 	return fmt.Errorf("%s came first: %w", describe(winner), store.ErrConflict)
 }

@@ -133,7 +133,7 @@ func decode(stored store.Entry, name string) (Entry, error) {
 	err := json.Unmarshal(stored.Payload, &e)
 	switch {
 	case err != nil:
-		err = errors.Join(store.ErrCorrupt, err)
+		err = fmt.Errorf("%w: %w", store.ErrCorrupt, err)
 	case e.Version != version:
 		err = fmt.Errorf("it has version %d, this piimg knows version %d", e.Version, version)
 	case e.Env != name:

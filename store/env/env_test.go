@@ -1,6 +1,7 @@
 package env_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -543,6 +544,49 @@ func TestRefusedEntries(t *testing.T) {
 		_, err = env.Resolve(t.Context(), s, "prod~1")
 		wantError(t, err, store.ErrCorrupt, "step 2 does not follow step 1")
 	})
+}
+
+// TestErrorsAreOneLine: an error is printed behind a prefix, so it must not have two lines.
+func TestErrorsAreOneLine(t *testing.T) {
+	s := newStore(t, mem.New())
+	img := publish(t, s, "kernel")
+	const wrongType = `{"seq":1,"prev":"","v":"one"}`
+	if _, err := s.Log("envs/prod").Append(t.Context(), store.Link{Seq: 1}, []byte(wrongType)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := env.Head(t.Context(), s, "prod")
+	wantError(t, err, store.ErrCorrupt, "environment prod: step 1: corrupt: json")
+	wantOneLine(t, err)
+
+	raced, err := store.Open(t.Context(), beaten{s.Bucket(), "envs/dev/log/0000000001.json"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = env.Promote(t.Context(), raced, env.PromoteOptions{Env: "dev", Image: img, Actor: "x"})
+	wantError(t, err, store.ErrConflict, "who came first is not known: environment dev: read envs/dev/log/0000000001.json")
+	wantOneLine(t, err)
+}
+
+func wantOneLine(t *testing.T, err error) {
+	t.Helper()
+	if strings.Contains(err.Error(), "\n") {
+		t.Errorf("error %q is longer than a line", err)
+	}
+}
+
+// beaten is a bucket where somebody else always creates key first, with nonsense.
+type beaten struct {
+	store.Bucket
+	key string
+}
+
+func (b beaten) Create(ctx context.Context, key string, doc []byte) error {
+	if key == b.key {
+		if err := b.Put(ctx, key, store.Bytes([]byte("nonsense"))); err != nil {
+			return err
+		}
+	}
+	return b.Bucket.Create(ctx, key, doc)
 }
 
 func appendRaw(t *testing.T, s *store.Store, head store.Entry, e env.Entry) store.Entry {
