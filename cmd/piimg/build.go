@@ -38,7 +38,7 @@ Sources have to be pinned by a lock file beside the recipe; piimg lock writes it
 		},
 	}
 	buildFlags(c, &o)
-	c.Flags().BoolVar(&o.check, "check", false, "run every step, finished or not, and compare the results")
+	c.Flags().BoolVar(&o.check, "check", false, "run every step, finished or not, compare the results, and write damaged content anew")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return c
 }
