@@ -46,8 +46,11 @@ func (f *Front) Open(ctx context.Context, r Request) (*File, error) {
 		}
 		t.board = id
 	}
-	st := f.station(t.board)
-	f.arrived(st, addr)
+	st, err := f.visit(t.board, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer st.leave()
 	return f.openBoard(ctx, r, st, t.path)
 }
 
@@ -101,7 +104,7 @@ func (f *Front) join(ctx context.Context, st *station, name string) (*image, *se
 	if err := st.take(ctx); err != nil {
 		return nil, nil, err
 	}
-	defer st.leave()
+	defer st.pass()
 	now := f.cfg.Now()
 	if s := st.present(name, now, f.cfg); s != nil {
 		img, err := f.cache.Ensure(ctx, s.Image)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 
 	"piimg/store"
 	"piimg/store/serve"
+	"piimg/store/serve/web"
 )
 
 func TestNames(t *testing.T) {
@@ -379,7 +382,7 @@ func TestFlood(t *testing.T) {
 	const limit = 8192
 	for n := range limit + 10 {
 		w.wantMissing(fmt.Sprintf("%08x/nothing", n))
-		w.clock.pass(time.Millisecond)
+		w.clock.pass(5 * time.Millisecond)
 	}
 	if n := len(w.front.Boards()); n > limit {
 		t.Errorf("%d boards are in memory, want %d at most", n, limit)
@@ -394,6 +397,39 @@ func TestFlood(t *testing.T) {
 	if len(w.front.Trail("ffffffff")) == 0 {
 		t.Error("a board with an assignment was forgotten")
 	}
+}
+
+// TestFloodInMidBoot makes up more boards than there is room for while a board boots:
+// it stays with its image, also over a restart, and so does whoever else was let in.
+func TestFloodInMidBoot(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	w.want("91cdf03d/start4.elf", "v1")
+	w.promote("dev", "v2")
+	flood := web.Handler(web.Config{}, w.front)
+	statuses := map[int]int{}
+	for n := range 9600 {
+		w.clock.pass(time.Millisecond)
+		got := httptest.NewRecorder()
+		flood.ServeHTTP(got, httptest.NewRequest("GET", fmt.Sprintf("/%08x/config.txt", n), nil))
+		statuses[got.Code]++
+	}
+	if want := map[int]int{http.StatusOK: 8191, http.StatusServiceUnavailable: 9600 - 8191}; !cmp.Equal(statuses, want) {
+		t.Errorf("statuses of the flood %v, want %v", statuses, want)
+	}
+	w.want("91cdf03d/config.txt", "v1")
+	w.wantTrouble("00003112/start4.elf")
+
+	w.restart()
+	for n := range 8192 {
+		w.wantMissing(fmt.Sprintf("%08x/nothing", 1<<16+n))
+	}
+	w.wantTrouble("00003112/start4.elf")
+	w.want("91cdf03d/fixup4.dat", "v1")
+
+	w.clock.pass(30 * time.Second)
+	w.want("00003112/start4.elf", "v2")
+	w.want("91cdf03d/start4.elf", "v2")
 }
 
 // TestLog reads what a boot says at info: that it begins, and that its kernel is out.

@@ -89,6 +89,7 @@ type Front struct {
 	mu       sync.Mutex
 	stations map[string]*station     // by board id
 	seenAt   map[netip.Addr]*station // the board last seen at an address, with its name
+	full     time.Time               // until then there is no board to forget
 	envs     map[string]*environment
 }
 

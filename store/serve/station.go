@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,12 +20,15 @@ const (
 	maxStations = 8192                // boards in memory; more than that is somebody playing
 	saveEvery   = 5 * time.Second     // a session that is only touched is saved no more often
 	forgetAfter = 30 * 24 * time.Hour // a saved board without an assignment
+	evictEvery  = time.Second         // between two fruitless looks for boards to forget
 )
 
 // station is one board as the front end knows it.
 type station struct {
 	id   string
 	turn chan struct{} // held by the one request that decides what the board gets
+
+	visits atomic.Int64 // requests between visit and leave; begun under Front.mu
 
 	mu       sync.Mutex
 	session  *session // the present or the last one, nil before the first
@@ -76,21 +81,31 @@ func (b savedBoard) stale(now time.Time) bool {
 	return !told && (b.Session == nil || now.Sub(b.Session.Touched) > forgetAfter)
 }
 
-// station is the board id, read from disk where this process sees it for the first time.
-func (f *Front) station(id string) *station {
+// errFull is the answer to a board that there is no room for. Serving it without
+// remembering what it got would mix images.
+var errFull = errors.New("too many boards at once")
+
+// visit is the board id for one request from addr, read from disk where this process
+// sees it for the first time. It is not forgotten until leave.
+func (f *Front) visit(id string, addr netip.Addr) (*station, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if st := f.stations[id]; st != nil {
-		return st
+	st := f.stations[id]
+	if st == nil {
+		st = &station{id: id, turn: make(chan struct{}, 1), seen: f.cfg.Now()}
+		f.restore(st)
+		if !f.roomFor(st) {
+			return nil, fmt.Errorf("board %s: %w", id, errFull)
+		}
+		f.stations[id] = st
 	}
-	if len(f.stations) >= maxStations {
-		f.evict()
-	}
-	st := &station{id: id, turn: make(chan struct{}, 1), seen: f.cfg.Now()}
-	f.restore(st)
-	f.stations[id] = st
-	return st
+	st.visits.Add(1)
+	f.arrived(st, addr)
+	return st, nil
 }
+
+// leave ends a visit.
+func (st *station) leave() { st.visits.Add(-1) }
 
 // restore reads what an earlier process has saved of st. A session of the future was
 // written before the clock was set back, and nothing can be said about its age.
@@ -106,38 +121,66 @@ func (f *Front) restore(st *station) {
 	}
 }
 
-// evict forgets an eighth of the boards, those that were not seen for longest, with
-// what is saved of them. The caller holds f.mu.
-func (f *Front) evict() {
+// roomFor says whether one more board may be remembered. One that must not be forgotten
+// was here before a restart, so there are only so many of them. The caller holds f.mu.
+func (f *Front) roomFor(st *station) bool {
+	if len(f.stations) < maxStations || f.evict() {
+		return true
+	}
+	_, ok := st.forgettable(f.cfg.Now(), f.cfg.Idle)
+	return !ok
+}
+
+// evict forgets up to an eighth of the boards, those that were not seen for longest,
+// with what is saved of them, and says whether there were any. It goes through all
+// boards, so in a flood it does not do so for every request. The caller holds f.mu.
+func (f *Front) evict() bool {
+	now := f.cfg.Now()
+	if now.Before(f.full) {
+		return false
+	}
 	type candidate struct {
 		st   *station
 		seen time.Time
 	}
 	var idle []candidate
 	for _, st := range f.stations {
-		if seen, ok := st.evictable(); ok {
+		if seen, ok := st.forgettable(now, f.cfg.Idle); ok {
 			idle = append(idle, candidate{st, seen})
 		}
 	}
 	slices.SortFunc(idle, func(a, b candidate) int { return a.seen.Compare(b.seen) })
 	for _, c := range idle[:min(len(idle), maxStations/8)] {
-		delete(f.stations, c.st.id)
-		for addr, st := range f.seenAt {
-			if st == c.st {
-				delete(f.seenAt, addr)
-			}
-		}
-		os.Remove(f.boardFile(c.st.id))
+		f.forget(c.st)
 	}
+	if len(idle) == 0 {
+		f.full = now.Add(evictEvery)
+	}
+	return len(idle) > 0
 }
 
-// evictable says when st was seen last, and whether forgetting it does no harm.
-func (st *station) evictable() (time.Time, bool) {
+// forget drops st. The caller holds f.mu.
+func (f *Front) forget(st *station) {
+	st.mu.Lock()
+	addr := st.addr
+	st.mu.Unlock()
+	if f.seenAt[addr] == st {
+		delete(f.seenAt, addr)
+	}
+	delete(f.stations, st.id)
+	os.Remove(f.boardFile(st.id))
+}
+
+// forgettable says when st was seen last, and whether forgetting it does no harm: a
+// board whose session is not over would get another one in mid-boot.
+func (st *station) forgettable(now time.Time, idle time.Duration) (time.Time, bool) {
+	if st.visits.Load() > 0 || st.booting(now, idle) {
+		return time.Time{}, false
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	told := st.assigned != nil && *st.assigned != Assignment{}
-	busy := st.session != nil && st.session.active > 0
-	return st.seen, !told && !busy && len(st.turn) == 0
+	return st.seen, !told
 }
 
 func (f *Front) allStations() []*station {
@@ -151,14 +194,12 @@ func (f *Front) allStations() []*station {
 	return all
 }
 
-// arrived remembers that st's requests come from addr.
+// arrived remembers that st's requests come from addr. The caller holds f.mu.
 func (f *Front) arrived(st *station, addr netip.Addr) {
 	st.mu.Lock()
 	before := st.addr
 	st.addr, st.seen = addr, f.cfg.Now()
 	st.mu.Unlock()
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if before != addr && f.seenAt[before] == st {
 		delete(f.seenAt, before)
 	}
@@ -197,7 +238,7 @@ func (st *station) take(ctx context.Context) error {
 	}
 }
 
-func (st *station) leave() { <-st.turn }
+func (st *station) pass() { <-st.turn }
 
 // refuse remembers for a moment that nothing can be had.
 func (st *station) refuse(err error, until time.Time) {
