@@ -30,6 +30,7 @@ type Config struct {
 	Transfers int           // at a time; further ones wait for their turn; 1024
 	Timeout   time.Duration // until a block without an answer is sent again; 1 s
 	Retries   int           // per block; 7
+	Hold      time.Duration // for a request while the front end has trouble, before the client is told; 3 s
 	Grace     time.Duration // for transfers in progress when the server stops; 5 s
 	Log       *slog.Logger  // nil is silent
 }
@@ -42,6 +43,7 @@ const (
 	defaultTransfers = 1024
 	defaultTimeout   = time.Second
 	defaultRetries   = 7
+	defaultHold      = 3 * time.Second
 	defaultGrace     = 5 * time.Second
 )
 
@@ -71,6 +73,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 	cfg.Transfers = cmp.Or(cfg.Transfers, defaultTransfers)
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.Retries = cmp.Or(cfg.Retries, defaultRetries)
+	cfg.Hold = cmp.Or(cfg.Hold, defaultHold)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -78,7 +81,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 	if cfg.BlockSize < minBlockSize || cfg.BlockSize > maxBlockSize {
 		return nil, fmt.Errorf("tftp: block size %d is not between %d and %d bytes", cfg.BlockSize, minBlockSize, maxBlockSize)
 	}
-	if cfg.Transfers < 0 || cfg.Timeout < 0 || cfg.Retries < 0 || cfg.Grace < 0 {
+	if cfg.Transfers < 0 || cfg.Timeout < 0 || cfg.Retries < 0 || cfg.Hold < 0 || cfg.Grace < 0 {
 		return nil, errors.New("tftp: a limit or a time is negative")
 	}
 	addr, err := net.ResolveUDPAddr("udp", cfg.Addr)

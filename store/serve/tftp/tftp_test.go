@@ -403,21 +403,82 @@ func fetch(s *tftp.Server, name string, want []byte) error {
 	return nil
 }
 
-// opener opens nothing, for a reason.
-type opener struct{ err error }
+// opener fails as often as it has errors, and then opens what front does.
+type opener struct {
+	front tftp.Opener
+	mu    sync.Mutex
+	errs  []error
+}
 
-func (o opener) Open(context.Context, serve.Request) (*serve.File, error) { return nil, o.err }
-
-// TestInternalErrors keeps what went wrong inside.
-func TestInternalErrors(t *testing.T) {
-	for _, err := range []error{errors.New("dial tcp s3.internal:9000: password=x"), fs.ErrNotExist} {
-		s := listen(t, tftp.Config{}, opener{err})
-		r := newRaw(t, s.Addr())
-		r.request(opRRQ, servetest.BoardID+"/config.txt")
-		if p := r.want(opERROR, 1); string(p.body) != "file not found\x00" {
-			t.Errorf("%v: the client is told %q", err, p.body)
-		}
+func (o *opener) Open(ctx context.Context, r serve.Request) (*serve.File, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.errs) > 0 {
+		err := o.errs[0]
+		o.errs = o.errs[1:]
+		return nil, err
 	}
+	return o.front.Open(ctx, r)
+}
+
+// broken never opens anything.
+type broken struct{ err error }
+
+func (b broken) Open(context.Context, serve.Request) (*serve.File, error) { return nil, b.err }
+
+var errAway = errors.New("dial tcp s3.internal:9000: password=x")
+
+// TestTrouble keeps what went wrong inside, and a board from taking it for a missing file.
+func TestTrouble(t *testing.T) {
+	const hold = 300 * time.Millisecond
+	s := listen(t, tftp.Config{Hold: hold}, broken{errAway})
+	r := newRaw(t, s.Addr())
+	sent := time.Now()
+	r.request(opRRQ, servetest.BoardID+"/start4.elf")
+	if p := r.want(opERROR, 1); string(p.body) != "not available now\x00" {
+		t.Errorf("the client is told %q", p.body)
+	}
+	if took := time.Since(sent); took < hold || took > hold+time.Second {
+		t.Errorf("the answer took %s, want %s", took, hold)
+	}
+
+	s = listen(t, tftp.Config{Hold: time.Minute}, broken{fs.ErrNotExist})
+	r = newRaw(t, s.Addr())
+	r.request(opRRQ, servetest.BoardID+"/start4.elf")
+	if p := r.want(opERROR, 1); string(p.body) != "file not found\x00" {
+		t.Errorf("the client is told %q", p.body)
+	}
+}
+
+// TestTroubleEnds serves a request that was held, once that is possible. It takes no
+// slot meanwhile.
+func TestTroubleEnds(t *testing.T) {
+	front, _ := servetest.NewFront(t, map[string][]byte{"start4.elf": servetest.Pattern(100)})
+	s := listen(t, tftp.Config{Hold: 2 * time.Second, Transfers: 1}, &opener{front: front, errs: []error{errAway}})
+	held, other := newRaw(t, s.Addr()), newRaw(t, s.Addr())
+	held.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
+	time.Sleep(100 * time.Millisecond)
+	for _, r := range []*raw{other, held} {
+		if r == other {
+			r.request(opRRQ, servetest.BoardID+"/start4.elf", piOptions(1024)...)
+		}
+		r.options()
+		r.fail(0, "Early terminate")
+	}
+}
+
+// TestTroubleAtStop does not let a request that is held hold up the end of the server.
+func TestTroubleAtStop(t *testing.T) {
+	s, stop := start(t, tftp.Config{Hold: time.Hour, Grace: 100 * time.Millisecond}, broken{errAway})
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, servetest.BoardID+"/start4.elf")
+	time.Sleep(100 * time.Millisecond)
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	r.want(opERROR, 1)
 }
 
 // TestLimit fills the only slot: the next request waits, and is told so in the end.
@@ -493,7 +554,7 @@ func TestListenRefuses(t *testing.T) {
 		"no address":         {Addr: "127.0.0.1"},
 		"no address of ours": {Addr: "127.0.0.1:99999"},
 	} {
-		if _, err := tftp.Listen(cfg, opener{}); err == nil {
+		if _, err := tftp.Listen(cfg, broken{}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

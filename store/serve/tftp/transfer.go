@@ -19,13 +19,16 @@ import (
 // with code 1, so only these may reach it.
 var (
 	errNotFound = errors.New("file not found")
+	errTrouble  = errors.New("not available now")
 	errBusy     = errors.New("server is busy")
 	errUnread   = errors.New("file cannot be read")
 	errStopped  = errors.New("server is stopping") // ends transfers that outlast the grace time
 )
 
-// admitWithin is how long a request waits for its turn: the firmware repeats it then.
-const admitWithin = 2 * time.Second
+const (
+	admitWithin = 2 * time.Second // how long a request waits for its turn: the firmware repeats it then
+	retryEvery  = time.Second     // what could not be had is tried again
+)
 
 // read answers one read request. The library has opened a socket for it, and closes
 // that when it sends a file or an error, so one of the two has to happen.
@@ -34,20 +37,49 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	remote := out.RemoteAddr()
 	addr := remote.AddrPort()
 	client := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	if !s.admit() {
-		s.log.Warn("too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
-		return errBusy
+	f, err := s.open(serve.Request{Client: client, Name: name, Protocol: "tftp"})
+	if err != nil {
+		return s.refused(client, name, err)
 	}
 	defer func() { <-s.slots }()
-	f, err := s.opener.Open(s.ctx, serve.Request{Client: client, Name: name, Protocol: "tftp"})
-	if err != nil {
-		s.refused(client, name, err)
-		return errNotFound
-	}
 	defer f.Close()
 	out.SetSize(f.Size)
 	s.send(f, to, client)
 	return nil // the library has told the client what went wrong
+}
+
+// open is what r gets, with a slot where that is a file. Trouble is not told at once:
+// the firmware takes silence for a reason to ask again, but any ERROR for a missing
+// file, and a missing start4.elf for a reason to leave its folder. So the request is held
+// meanwhile, without a slot, and tried again.
+func (s *Server) open(r serve.Request) (*serve.File, error) {
+	held, cancel := context.WithTimeout(s.ctx, s.cfg.Hold)
+	defer cancel()
+	again := time.NewTicker(min(retryEvery, max(s.cfg.Hold/3, 1)))
+	defer again.Stop()
+	for {
+		f, err := s.try(r)
+		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errBusy) {
+			return f, err
+		}
+		select {
+		case <-again.C:
+		case <-held.Done():
+			return nil, err
+		}
+	}
+}
+
+// try opens the file that r gets, and takes a slot for it.
+func (s *Server) try(r serve.Request) (*serve.File, error) {
+	if !s.admit() {
+		return nil, errBusy
+	}
+	f, err := s.opener.Open(s.ctx, r)
+	if err != nil {
+		<-s.slots
+	}
+	return f, err
 }
 
 // admit takes a slot, and says whether there was one in time.
@@ -63,12 +95,18 @@ func (s *Server) admit() bool {
 	return false
 }
 
-func (s *Server) refused(client netip.AddrPort, name string, err error) {
-	if errors.Is(err, fs.ErrNotExist) {
+// refused logs err and is what the client is told of it.
+func (s *Server) refused(client netip.AddrPort, name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		s.log.Debug("no such file", "protocol", "tftp", "client", client, "name", name, "err", err)
-		return
+		return errNotFound
+	case errors.Is(err, errBusy):
+		s.log.Warn("too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
+		return errBusy
 	}
 	s.log.Error("file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
+	return errTrouble
 }
 
 // send transfers f and says how that went.
