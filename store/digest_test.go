@@ -87,3 +87,27 @@ func TestReserved(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckLine(t *testing.T) {
+	for _, text := range []string{"", "alice@ci", `CORP\alice`, "new kernel: ~5 % faster", "Zoë 🐧 محمد", "a\u00a0b"} {
+		if err := store.CheckLine("reason", text); err != nil {
+			t.Errorf("CheckLine(%q) = %v; want nil", text, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"two\nlines":           "the reason has the control character U+000A",
+		"\r":                   "U+000D",
+		"a\tb":                 "U+0009",
+		"\x00":                 "U+0000",
+		"\x1b[2Jcleared":       "U+001B",
+		"\x7f":                 "U+007F",
+		"\u009b2J":             "U+009B",
+		"\u2028":               "U+2028",
+		"\u202eecila\u202c@ci": "U+202E",
+		"\x9b2J":               "the reason is not UTF-8",
+	} {
+		if err := store.CheckLine("reason", text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("CheckLine(%q) = %v; want %q in the error", text, err, want)
+		}
+	}
+}

@@ -117,6 +117,11 @@ type Record struct {
 	Time   time.Time `json:"time"`
 }
 
+// check refuses what could garble a terminal.
+func (r Record) check() error {
+	return cmp.Or(CheckLine("name", r.Name), CheckLine("actor", r.Actor), CheckLine("recipe", r.Recipe))
+}
+
 func recordKey(d Digest) string { return "images/" + d.Hex() + ".json" }
 
 const maxRecordLen = 64 << 10
@@ -130,6 +135,9 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	doc, err := EncodeManifest(i)
 	if err != nil {
 		return Digest{}, err
+	}
+	if err := r.check(); err != nil {
+		return Digest{}, fmt.Errorf("record of %s: %w", i.Name, err)
 	}
 	if err := s.Complete(ctx, &i); err != nil {
 		return Digest{}, err
@@ -221,6 +229,9 @@ func (s *Store) record(ctx context.Context, key string) (Record, error) {
 	var r Record
 	if err := json.Unmarshal(doc, &r); err != nil || recordKey(r.Image) != key {
 		return Record{}, fmt.Errorf("read %s: no record of that image: %w", key, ErrCorrupt)
+	}
+	if err := r.check(); err != nil {
+		return Record{}, fmt.Errorf("read %s: %w: %w", key, ErrCorrupt, err)
 	}
 	return r, nil
 }

@@ -130,6 +130,9 @@ func DecodeManifest(doc []byte) (*Image, error) {
 		Name:   m.Annotations[recipeKey],
 		Config: Blob{m.Config.Digest, m.Config.Size},
 	}
+	if err := cmp.Or(CheckLine("name", i.Name), CheckLine("list of boards", m.Annotations[boardsKey])); err != nil {
+		return nil, fmt.Errorf("manifest: %w: %w", ErrCorrupt, err)
+	}
 	if b := m.Annotations[boardsKey]; b != "" {
 		i.Boards = strings.Split(b, ",")
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 var (
@@ -33,6 +35,22 @@ func CheckEnv(name string) error {
 		return fmt.Errorf("environment %q: a name of hexadecimal digits alone could be a digest or a board", name)
 	case Reserved(name):
 		return fmt.Errorf("environment %q: the name is reserved", name)
+	}
+	return nil
+}
+
+// CheckLine says what is wrong with a text that people will read in a terminal or a log,
+// such as an actor or a reason; what names it. It has to be UTF-8 without control
+// characters, line ends among them, and without those that turn the direction of text:
+// they could show something else than is there.
+func CheckLine(what, text string) error {
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("the %s is not UTF-8 text", what)
+	}
+	for _, r := range text {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+			return fmt.Errorf("the %s has the control character %U: leave it out", what, r)
+		}
 	}
 	return nil
 }

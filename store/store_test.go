@@ -309,6 +309,26 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// TestRecordsAreText: what people are shown of a record cannot garble their terminal,
+// whoever wrote it.
+func TestRecordsAreText(t *testing.T) {
+	const clear = "\x1b[2J"
+	for member, r := range map[string]store.Record{"name": {Name: clear}, "actor": {Actor: clear}, "recipe": {Recipe: clear}} {
+		s := newStore(t)
+		_, err := s.PutImage(t.Context(), newImage(t, s), r)
+		if want := "the " + member + " has the control character U+001B"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("PutImage = %v; want %q in the error", err, want)
+		}
+		d := store.Sum([]byte("image"))
+		putObject(t, s.Bucket(), "images/"+d.Hex()+".json", `{"image":"`+d.String()+`","`+member+`":"\u001b[2J"}`)
+		for r, err := range s.Images(t.Context()) {
+			if !errors.Is(err, store.ErrCorrupt) || strings.Contains(err.Error(), clear) {
+				t.Errorf("Images = %+v, %v; want ErrCorrupt and no escape sequence", r, err)
+			}
+		}
+	}
+}
+
 func TestImageErrors(t *testing.T) {
 	s := newStore(t)
 	if _, err := s.Image(t.Context(), store.Sum(nil)); !errors.Is(err, fs.ErrNotExist) {

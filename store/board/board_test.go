@@ -193,6 +193,8 @@ func TestSetRefuses(t *testing.T) {
 		{"local with image", "3d1d1c36", board.Options{Mode: board.Local, Image: image, Actor: "x"}, nil, "no environment and no image"},
 		{"mode", "3d1d1c36", board.Options{Mode: "usb", Env: "prod", Actor: "x"}, nil, `mode "usb" is none of net, local, unset`},
 		{"no actor", "3d1d1c36", board.Options{Env: "prod"}, nil, "the actor is empty"},
+		{"escape in actor", "3d1d1c36", board.Options{Env: "prod", Actor: "x\x1b[2J"}, nil, "the actor has the control character U+001B"},
+		{"tab in reason", "3d1d1c36", board.Options{Env: "prod", Actor: "x", Reason: "a\tb"}, nil, "the reason has the control character U+0009"},
 		{"bad env", "3d1d1c36", board.Options{Env: "beef", Actor: "x"}, nil, `environment "beef"`},
 		{"other spelling", "3D1D1C36", board.Options{Env: "prod", Actor: "x"}, nil, "not the id of a board"},
 		{"traversal", "../envs/prod", board.Options{Env: "prod", Actor: "x"}, nil, "not the id of a board"},
@@ -330,6 +332,23 @@ func (b beaten) Create(ctx context.Context, key string, doc []byte) error {
 		}
 	}
 	return b.Bucket.Create(ctx, key, doc)
+}
+
+// TestOldTexts: an entry from before control characters were refused still counts.
+func TestOldTexts(t *testing.T) {
+	s, _ := newStore(t)
+	l := s.Log("boards/3d1d1c36")
+	a := board.Assignment{Link: l.Next(store.Entry{}), Version: 1, Board: "3d1d1c36", Mode: board.Local, Actor: "x", Reason: "a\tb"}
+	payload, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), a.Link, payload); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := board.Get(t.Context(), s, "3d1d1c36"); err != nil || got != a {
+		t.Errorf("Get = %+v, %v; want %+v", got, err, a)
+	}
 }
 
 func TestUnsetAndHistory(t *testing.T) {

@@ -1,6 +1,7 @@
 package env
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -19,10 +20,14 @@ type who struct {
 	nonce         func() string
 }
 
-// check refuses an entry without an actor, and one after another head than expected.
+// check refuses an entry without an actor, one that could garble a terminal, and one
+// after another head than expected.
 func (w who) check(name string, head Entry) error {
 	if w.actor == "" {
 		return errors.New("say who does it: the actor is empty")
+	}
+	if err := cmp.Or(store.CheckLine("actor", w.actor), store.CheckLine("reason", w.reason)); err != nil {
+		return err
 	}
 	if w.expect == nil || *w.expect == head.Seq {
 		return nil

@@ -162,6 +162,8 @@ func TestPromoteRefuses(t *testing.T) {
 			"step 1 of dev (promote of " + img["a"].Short() + " by alice), not step 0, is the head"},
 		{"head not there yet", env.PromoteOptions{Env: "new", Image: img["b"], Actor: "x", Expect: ptr(int64(7))}, store.ErrConflict,
 			"new has no step yet, not step 7"},
+		{"escape in actor", env.PromoteOptions{Env: "dev", Image: img["b"], Actor: "x\x1b[2J"}, nil, "the actor has the control character U+001B"},
+		{"two lines of reason", env.PromoteOptions{Env: "dev", Image: img["b"], Actor: "x", Reason: "a\nb"}, nil, "the reason has the control character U+000A"},
 		{"reason too long", env.PromoteOptions{Env: "dev", Image: img["b"], Actor: "x", Reason: strings.Repeat("x", 1<<20)}, nil, "longer than"},
 	}
 	for _, tt := range tests {
@@ -354,6 +356,8 @@ func TestRollbackRefuses(t *testing.T) {
 	}{
 		{"no image before", env.RollbackOptions{Env: "one", Actor: "x"}, fs.ErrNotExist, "one has no image before " + img["a"].Short()},
 		{"no actor", env.RollbackOptions{Env: "dev"}, nil, "the actor is empty"},
+		{"tab in actor", env.RollbackOptions{Env: "dev", Actor: "a\tb"}, nil, "the actor has the control character U+0009"},
+		{"two lines of reason", env.RollbackOptions{Env: "dev", Actor: "x", Reason: "a\nb"}, nil, "the reason has the control character U+000A"},
 		{"bad name", env.RollbackOptions{Env: "Dev", Actor: "x"}, nil, `environment "Dev"`},
 		{"never run", env.RollbackOptions{Env: "dev", Actor: "x", To: img["x"]}, fs.ErrNotExist, "dev has never run " + img["x"].Short()},
 		{"forced without a reason", env.RollbackOptions{Env: "dev", Actor: "x", To: img["x"], Force: true}, nil, "needs a reason"},
