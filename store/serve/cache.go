@@ -16,11 +16,10 @@ import (
 )
 
 const (
-	fetchers    = 4                // downloads per image at a time
-	stallAfter  = 30 * time.Second // a download without a byte for so long is given up
-	retryAfter  = 5 * time.Second  // an image that could not be had is not asked for again before
-	maxManifest = 4 << 20          // bytes
-	maxImages   = 64               // manifests kept in memory
+	fetchers   = 4                // downloads per image at a time
+	stallAfter = 30 * time.Second // a download without a byte for so long is given up
+	retryAfter = 5 * time.Second  // an image that could not be had is not asked for again before
+	maxImages  = 64               // manifests kept in memory
 )
 
 // cache is a folder of verified copies of blobs, each under its digest. An image is
@@ -186,7 +185,7 @@ func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err == nil && b.Size > maxManifest {
+	if err == nil && b.Size > store.MaxManifestLen {
 		return nil, fmt.Errorf("%w: it has %d bytes", errNoImage, b.Size)
 	}
 	if err == nil {

@@ -119,6 +119,19 @@ func TestDamagedBlob(t *testing.T) {
 	}
 }
 
+// TestFileIsNoImage asks for a file of an image as if it were one. A large one is not
+// even fetched.
+func TestFileIsNoImage(t *testing.T) {
+	w := newWorld(t)
+	for size, cached := range map[int]bool{store.MaxManifestLen: true, store.MaxManifestLen + 1: false} {
+		b := w.put(make([]byte, size))
+		w.wantMissing("by-digest/" + b.Digest.String() + "/config.txt")
+		if _, err := os.Stat(w.cached(b.Digest)); (err == nil) != cached {
+			t.Errorf("a file of %d bytes is in the cache: %v, want %v", size, err == nil, cached)
+		}
+	}
+}
+
 // overwrite replaces what the store keeps under d, as bit rot would.
 func (w *world) overwrite(d store.Digest, change func([]byte) []byte) {
 	w.t.Helper()

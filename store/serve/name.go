@@ -9,9 +9,6 @@ import (
 	"piimg/store"
 )
 
-// reserved are first elements that are no board and no directory of an image.
-var reserved = []string{"by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store"}
-
 // maxNameLen bounds a requested name, in bytes: the longest path, a prefix, slashes.
 const maxNameLen = 512
 
@@ -73,7 +70,7 @@ func (f *Front) parse(name string) (target, error) {
 	if err != nil {
 		return target{}, err
 	}
-	if slices.Contains(reserved, elems[0]) {
+	if store.Reserved(elems[0]) {
 		return parseReserved(name, elems)
 	}
 	if len(elems) > 1 {

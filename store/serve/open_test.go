@@ -96,6 +96,21 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestReserved keeps a board whose name the front end needs from being one.
+func TestReserved(t *testing.T) {
+	w := newWorld(t, func(c *serve.Config) { c.Fleet = anyName{c.Fleet} })
+	w.promote("dev", "v1")
+	w.want("a-board/config.txt", "v1")
+	for _, name := range []string{"by-digest", "env", "v2", "chain", "report", "metrics", "healthz", "readyz", "store"} {
+		w.wantMissing(name + "/config.txt")
+	}
+}
+
+// anyName is a fleet in which every name is that of a board.
+type anyName struct{ serve.Fleet }
+
+func (anyName) Board(name string) (string, bool) { return name, true }
+
 func TestImmutable(t *testing.T) {
 	w := newWorld(t)
 	image := w.promote("dev", "v1")
