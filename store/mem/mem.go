@@ -1,5 +1,5 @@
-// Package mem is a bucket in memory, for tests and for trying things out. It keeps
-// every promise of a bucket but the one that objects survive a crash.
+// Package mem is a bucket in memory, for tests. It keeps every promise of a bucket but
+// the one that objects survive a crash, so no location names one.
 package mem
 
 import (

@@ -11,7 +11,6 @@ import (
 
 	"piimg/store"
 	"piimg/store/disk"
-	"piimg/store/mem"
 )
 
 // scheme is one way to write a location, and what opens it.
@@ -25,14 +24,14 @@ type scheme struct {
 func schemes() []scheme {
 	return []scheme{
 		{"file:", "file:///path", openFile},
-		{"mem:", "mem:", openMem},
 		{"s3:", "", openS3},
 	}
 }
 
 // Bucket opens the bucket at location: a path or file:///path is a folder, which is
-// made if need be; mem: is a new bucket in memory. Errors name the location, without
-// the user and password that a URL may carry.
+// made if need be. A bucket in memory is not offered, for whoever opened one here would
+// lose all that they put in it. Errors name the location, without the user and password
+// that a URL may carry.
 func Bucket(ctx context.Context, location string) (store.Bucket, error) {
 	b, err := bucket(ctx, location)
 	if err != nil {
@@ -86,13 +85,6 @@ func openFile(_ context.Context, location string) (store.Bucket, error) {
 		return nil, errors.New("a file URL is written file:///path: three slashes, an absolute path and nothing after it")
 	}
 	return disk.Open(u.Path)
-}
-
-func openMem(_ context.Context, location string) (store.Bucket, error) {
-	if location != "mem:" {
-		return nil, errors.New("write mem: alone, a bucket in memory has no name")
-	}
-	return mem.New(), nil
 }
 
 func openS3(context.Context, string) (store.Bucket, error) {

@@ -24,6 +24,7 @@ func TestBucketOnDisk(t *testing.T) {
 		{"file:" + here + "/short", "short"},
 		{"file://" + here + "/with%20blank", "with blank"},
 		{"a:b", "a:b"},
+		{"mem:", "mem:"}, // nothing but a name: what is stored there stays
 	}
 	for _, tt := range tests {
 		b, err := open.Bucket(t.Context(), tt.location)
@@ -40,31 +41,20 @@ func TestBucketOnDisk(t *testing.T) {
 	}
 }
 
-func TestBucketInMemory(t *testing.T) {
-	a, err := open.Bucket(t.Context(), "mem:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := open.Bucket(t.Context(), "mem:")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.Put(t.Context(), "key", store.Bytes(nil)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Stat(t.Context(), "key"); err == nil {
-		t.Error("two buckets in memory share an object")
+// TestForms: what is offered keeps what it is given.
+func TestForms(t *testing.T) {
+	if got, want := open.Forms(), "a path, file:///path"; got != want {
+		t.Errorf("Forms = %s; want %s", got, want)
 	}
 }
 
 func TestBucketErrors(t *testing.T) {
 	tests := []struct{ location, want string }{
-		{"", `open store "": the location is empty: use a path, file:///path, mem:`},
+		{"", `open store "": the location is empty: use a path, file:///path`},
 		{"ftp://host/x", `scheme "ftp" is not known: use a path`},
 		{"s3://fleet/prod", "S3 is not in this version"},
 		{"s3:fleet", "S3 is not in this version"},
 		{"s3://key:secret@host/fleet", `open store "s3://host/fleet": S3`},
-		{"mem:x", "has no name"},
 		{"file:relative", "absolute path"},
 		{"file://host/path", "three slashes"},
 		{"file:///a?b", "nothing after it"},
