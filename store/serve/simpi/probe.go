@@ -20,8 +20,10 @@ const (
 // earlyTerminate is the text that the bootloader sends (its binary, published logs).
 const earlyTerminate = "Early terminate"
 
-// probe asks whether req.Path exists. With style C the transfer stays open and is
-// returned: it is to be ended once the next request is on its way.
+// probe asks whether req.Path exists. The transfer of a file that does is returned, to be
+// terminated once the next request is on its way: with style C it has not ended yet, and
+// in any case its port must not be that of the next request, because some servers answer
+// an ERROR with one of their own.
 func (l link) probe(ctx context.Context, req *Request, style Style, opened func()) (*transfer, error) {
 	t, err := l.open(ctx, req)
 	if err != nil {
@@ -47,7 +49,7 @@ func (l link) probe(ctx context.Context, req *Request, style Style, opened func(
 	return nil, nil
 }
 
-// finishProbe ends the probe of a file that exists.
+// finishProbe ends the probe of a file that exists, but for its port.
 func (t *transfer) finishProbe(ctx context.Context, p packet, style Style) (*transfer, error) {
 	var err error
 	if style != StyleA && p.op == opOACK {
@@ -59,11 +61,15 @@ func (t *transfer) finishProbe(ctx context.Context, p packet, style Style) (*tra
 	if style == StyleB && p.op == opOACK && err == nil {
 		err = t.awaitData(ctx)
 	}
-	t.terminate()
+	t.sayEnough()
 	if errors.Is(err, errSilent) || errors.Is(err, errEnded) {
 		err = nil // an acknowledgement was enough to see that the file exists
 	}
-	return nil, err
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
 }
 
 // awaitData waits for the first block.
@@ -87,8 +93,16 @@ func (t *transfer) awaitData(ctx context.Context) error {
 	}
 }
 
-// terminate ends a probe.
-func (t *transfer) terminate() {
+// sayEnough tells the server that the board has seen enough.
+func (t *transfer) sayEnough() {
 	t.abort(codeUndefined, earlyTerminate)
+	t.enough = true
+}
+
+// terminate ends a probe and gives its port back.
+func (t *transfer) terminate() {
+	if !t.enough {
+		t.sayEnough()
+	}
 	t.close()
 }

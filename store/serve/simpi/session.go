@@ -24,7 +24,7 @@ type session struct {
 	link     link
 	prefix   string          // before every name; "" once the board has left its folder
 	present  map[string]bool // names that were asked for, and whether they exist
-	pending  *transfer       // a probe of style C that waits for the next request
+	pending  *transfer       // a probe that keeps its port until the next request
 	resolved Resolved
 	findings []Problem
 	err      error

@@ -63,6 +63,7 @@ type transfer struct {
 	sum     hash.Hash
 	keep    bool
 	text    []byte
+	enough  bool // the server was told that a probe is over
 }
 
 // open sends a read request for req.Path from a fresh port, as the boards do.

@@ -3,6 +3,7 @@ package simpi
 import (
 	"bytes"
 	"context"
+	"net"
 	"slices"
 	"testing"
 	"time"
@@ -167,6 +168,26 @@ func TestProbe(t *testing.T) {
 				t.Errorf("%d transfers were ended; want 3", len(s.closings))
 			}
 		})
+	}
+}
+
+// TestProbeKeepsItsPort: the answer that a server may give to the end of a probe must not
+// reach the next request.
+func TestProbeKeepsItsPort(t *testing.T) {
+	for _, style := range []Style{StyleA, StyleB, StyleC} {
+		s := newScripted(t, map[string]script{"there": {data: make([]byte, 9000)}})
+		open, err := testLink(s).probe(t.Context(), &Request{Path: "there"}, style, func() {})
+		if err != nil || open == nil {
+			t.Fatalf("style %s: probe = %v, %v", style, open, err)
+		}
+		s.mu.Lock()
+		port := s.clients[0]
+		s.mu.Unlock()
+		if conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(port)); err == nil {
+			conn.Close()
+			t.Errorf("style %s: the port of the probe is free before the next request", style)
+		}
+		open.terminate()
 	}
 }
 
