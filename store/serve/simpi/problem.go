@@ -26,12 +26,22 @@ type Problem struct {
 // judge finds what is wrong in the requests of one attempt.
 func judge(b Board, requests []Request) []Problem {
 	var ps []Problem
+	nothing := gotNothing(requests)
 	for _, req := range requests {
-		if p, ok := judgeResult(b, req); ok && !slices.Contains(ps, p) {
+		p, ok := judgeResult(b, req)
+		if ok && nothing {
+			p.Hint = "check this board's assignment and the server's default environment; else " + req.Name + " is not in the image"
+		}
+		if ok && !slices.Contains(ps, p) {
 			ps = append(ps, p)
 		}
 	}
 	return slices.Concat(ps, judgeViolations(requests), judgeChanges(requests), judgeNetwork(requests))
+}
+
+// gotNothing says whether the server has no file at all for the board.
+func gotNothing(requests []Request) bool {
+	return !slices.ContainsFunc(requests, func(req Request) bool { return !req.absent() })
 }
 
 // judgeResult is about the end of a single request.
@@ -51,11 +61,23 @@ func judgeResult(b Board, req Request) (Problem, bool) {
 
 func missing(req Request) Problem {
 	p := Problem{Error, req.Path + " is missing", "add " + req.Name + " to the image, or let the server give this board one"}
-	if req.ErrorCode != codeNotFound {
+	if !req.absent() {
 		p.What += fmt.Sprintf(": error %d %s", req.ErrorCode, req.ErrorText)
 		p.Hint = "see the server's log"
 	}
 	return p
+}
+
+// absent says whether the server has told that there is no such file, and not that it
+// cannot say. Some servers give every error the code of a missing file.
+func (r *Request) absent() bool {
+	if r.Result != Missing || r.ErrorCode != codeNotFound {
+		return false
+	}
+	text := strings.ToLower(r.ErrorText)
+	return text == "" || slices.ContainsFunc([]string{"not found", "no such", "not exist"}, func(known string) bool {
+		return strings.Contains(text, known)
+	})
 }
 
 func late(b Board, req Request) Problem {

@@ -33,6 +33,8 @@ func TestJudge(t *testing.T) {
 		{"missing", file(func(r *Request) { r.Result, r.ErrorCode = Missing, 1 }), "error: p/k is missing"},
 		{"denied", file(func(r *Request) { r.Result, r.ErrorCode, r.ErrorText = Missing, 2, "Access violation" }),
 			"error: p/k is missing: error 2 Access violation"},
+		{"trouble", file(func(r *Request) { r.Result, r.ErrorCode, r.ErrorText = Missing, 1, "not available now" }),
+			"error: p/k is missing: error 1 not available now"},
 		{"missing and optional", file(func(r *Request) { r.Result, r.Required = Missing, false }), ""},
 		{"silent", file(func(r *Request) { r.Result, r.Bytes = Timeout, 0 }), "error: no answer for p/k within 30s"},
 		{"late", file(func(r *Request) { r.Result = Timeout }), "error: p/k took longer than 30s: 10 bytes came"},
@@ -68,6 +70,29 @@ func TestJudge(t *testing.T) {
 				t.Errorf("judge:\n%swant:\n%s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestMissingHint tells a server that has nothing for a board from an image that lacks a
+// file, and both from a server in trouble.
+func TestMissingHint(t *testing.T) {
+	gone := Request{Name: "start4.elf", Path: "p/start4.elf", Result: Missing, ErrorCode: codeNotFound, ErrorText: "File not found", Required: true}
+	trouble, other := gone, Request{Name: "config.txt", Path: "p/config.txt", Result: Found}
+	trouble.ErrorText = "not available now"
+	tests := []struct {
+		name     string
+		requests []Request
+		want     string
+	}{
+		{"nothing at all", []Request{gone, gone}, "check this board's assignment and the server's default environment"},
+		{"one file", []Request{other, gone}, "add start4.elf to the image"},
+		{"trouble", []Request{trouble, trouble}, "see the server's log"},
+	}
+	for _, tt := range tests {
+		ps := judge(Board{}, tt.requests)
+		if len(ps) != 1 || !strings.HasPrefix(ps[0].Hint, tt.want) {
+			t.Errorf("%s: %v; want the hint %q", tt.name, ps, tt.want)
+		}
 	}
 }
 
