@@ -18,7 +18,8 @@ type Config struct {
 	Inputs        map[string]store.Digest `json:"inputs"` // pinned sources
 	KernelRelease string                  `json:"kernel_release,omitempty"`
 	Name          string                  `json:"name"`
-	Recipe        json.RawMessage         `json:"recipe"` // resolved
+	Origins       map[string]store.Origin `json:"origins"` // by path; "PATH!NAME" is an entry of an archive
+	Recipe        json.RawMessage         `json:"recipe"`  // resolved
 	RecipeDigest  store.Digest            `json:"recipe_digest"`
 	Schema        int                     `json:"schema"`
 }
@@ -36,7 +37,7 @@ func (pl *Plan) Image(ctx context.Context, made *Result) (store.Image, error) {
 	}
 	c := Config{
 		Boards: r.Boards, Bootloader: r.Bootloader, Epoch: r.Epoch, Inputs: map[string]store.Digest{},
-		KernelRelease: made.Facts["kernel.release"], Name: r.Name, Recipe: resolved,
+		KernelRelease: made.Facts["kernel.release"], Name: r.Name, Origins: made.Origins, Recipe: resolved,
 		RecipeDigest: pl.wish.Digest, Schema: configSchema,
 	}
 	for name := range r.Sources {

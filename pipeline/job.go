@@ -24,12 +24,13 @@ type Job struct {
 	closers []io.Closer
 	dir     string
 	outputs []store.File
+	origins map[string]store.Origin
 	facts   []string
 	wrote   int64
 }
 
 func newJob(e *execution, n *node, made map[*node]store.Step) *Job {
-	return &Job{exec: e, node: n, made: made}
+	return &Job{exec: e, node: n, made: made, origins: map[string]store.Origin{}}
 }
 
 func (j *Job) close() {
@@ -148,6 +149,12 @@ func (j *Job) Fact(key, value string) { j.facts = append(j.facts, key+"="+value)
 func (j *Job) sortedFacts() []string {
 	slices.Sort(j.facts)
 	return j.facts
+}
+
+// From records where the output called path comes from: which key of the recipe asked
+// for it, and which file it was. "PATH!NAME" is the entry NAME of an archive.
+func (j *Job) From(path, key, from string) {
+	j.origins[path] = store.Origin{Stage: j.node.name(), Key: key, From: from}
 }
 
 // Keep makes a file that another stage has made an output of this one as well.

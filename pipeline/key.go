@@ -14,7 +14,7 @@ import (
 )
 
 // keySchema is part of every key. Raise it when the way keys are made changes.
-const keySchema = "1"
+const keySchema = "2"
 
 // node is a step in its place: what its key depends on, as far as the recipe, the lock
 // file and the machine decide it. What its needs made is added by inputs.

@@ -55,8 +55,9 @@ func (j *Job) Glob(ctx context.Context, r recipes.Ref) (fs.FS, []string, error) 
 	return fsys, names, nil
 }
 
-// CopyAll makes all files that r matches outputs in the top folder.
-func (j *Job) CopyAll(ctx context.Context, r recipes.Ref) error {
+// CopyAll makes all files that r matches outputs in the top folder. key is the one of the
+// recipe that asks for them.
+func (j *Job) CopyAll(ctx context.Context, r recipes.Ref, key string) error {
 	fsys, names, err := j.Glob(ctx, r)
 	if err != nil {
 		return err
@@ -65,6 +66,7 @@ func (j *Job) CopyAll(ctx context.Context, r recipes.Ref) error {
 		if err := j.Copy(ctx, fsys, name, path.Base(name)); err != nil {
 			return err
 		}
+		j.From(path.Base(name), key, r.At(name))
 	}
 	return nil
 }

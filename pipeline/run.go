@@ -17,9 +17,11 @@ import (
 type Result struct {
 	Files []store.File      // of the last step, sorted by path
 	Facts map[string]string // what steps found out, such as "kernel.release"
-	Ran   []string          // names of the steps that ran
-	Hits  []string          // names of the steps that were finished already
-	Wrote int64             // bytes that were new to the store
+	// Origins are those of Files, and of the entries of archives among them.
+	Origins map[string]store.Origin
+	Ran     []string // names of the steps that ran
+	Hits    []string // names of the steps that were finished already
+	Wrote   int64    // bytes that were new to the store
 }
 
 // Run runs the steps that are not finished, independent ones at the same time. The first
@@ -165,7 +167,7 @@ func (e *execution) runOnce(ctx context.Context, n *node, made map[*node]store.S
 	if err != nil {
 		return store.Step{}, 0, err
 	}
-	step.Outputs, step.Facts = outputs, job.sortedFacts()
+	step.Outputs, step.Facts, step.Origins = outputs, job.sortedFacts(), job.origins
 	return step, job.wrote, nil
 }
 
@@ -232,5 +234,23 @@ func (e *execution) result() *Result {
 		}
 	}
 	r.Files = e.made[e.nodes[len(e.nodes)-1]].Outputs
+	r.Origins = e.origins(r.Files)
 	return r
+}
+
+// origins are those of files: what any step has recorded of them.
+func (e *execution) origins(files []store.File) map[string]store.Origin {
+	wanted := map[string]bool{}
+	for _, f := range files {
+		wanted[f.Path] = true
+	}
+	all := map[string]store.Origin{}
+	for _, n := range e.nodes {
+		for path, o := range e.made[n].Origins {
+			if file, _, _ := strings.Cut(path, "!"); wanted[file] {
+				all[path] = o
+			}
+		}
+	}
+	return all
 }

@@ -4,6 +4,7 @@ package recipes
 
 import (
 	"fmt"
+	"path"
 	"strings"
 )
 
@@ -69,6 +70,14 @@ func (r Ref) String() string {
 		return r.Path
 	}
 	return r.Source + ":" + r.Path
+}
+
+// At is the written form of name, a path in the tree that r is in.
+func (r Ref) At(name string) string {
+	if r.Source == "" {
+		return path.Join(path.Dir(r.Path), path.Base(name))
+	}
+	return r.Source + ":" + name
 }
 
 // MarshalText is the written form.

@@ -18,6 +18,17 @@ type Step struct {
 	Inputs  []Input  `json:"inputs"` // what Key was computed from, for people
 	Outputs []File   `json:"outputs"`
 	Facts   []string `json:"facts,omitempty"` // what the step found out, such as "kernel.release=6.12.47"
+
+	// Origins say where outputs come from, by path; "PATH!NAME" is the entry NAME of an
+	// archive at PATH.
+	Origins map[string]Origin `json:"origins,omitempty"`
+}
+
+// Origin is where a file of an image comes from.
+type Origin struct {
+	Stage string `json:"stage"`
+	Key   string `json:"key,omitempty"`  // of the recipe, such as "kernel.file"
+	From  string `json:"from,omitempty"` // "source:path", or a path beside the recipe
 }
 
 // Input is one of the things that a step's key depends on.
@@ -54,11 +65,12 @@ func (s Steps) Get(ctx context.Context, key Digest) (Step, error) {
 	return step, nil
 }
 
+// complete says what is wrong with the outputs of step, or which of them is gone.
 func (s Steps) complete(ctx context.Context, step Step) error {
+	if err := checkFiles(step.Outputs); err != nil {
+		return err
+	}
 	for _, f := range step.Outputs {
-		if err := f.check(); err != nil {
-			return err
-		}
 		for _, b := range f.Parts {
 			if have, err := NewBlobs(s.bucket).Has(ctx, b); err != nil {
 				return err

@@ -81,6 +81,14 @@ func TestStepMisses(t *testing.T) {
 		{"unsafe path", edit(`"kernel8.img"`, `"../kernel8.img"`)},
 		{"sizes that do not add up", edit(`"size":16`, `"size":17`)},
 		{"file without parts", edit(`"parts":[`, `"parx":[`)},
+		{"path that leads nowhere", edit(`"kernel8.img"`, `"a//kernel8.img"`)},
+		{"absolute path", edit(`"kernel8.img"`, `"/kernel8.img"`)},
+		{"path with an escape sequence", edit(`"kernel8.img"`, `"kernel8\u001b.img"`)},
+		{"path twice", edit(`"kernel8.img"`, `"initramfs"`)},
+		{"paths out of order", edit(`"kernel8.img"`, `"config.txt"`)},
+		{"file below a file", edit(`"kernel8.img"`, `"initramfs/kernel8.img"`)},
+		{"file called as a part of another", edit(`"kernel8.img"`, `"initramfs.part0"`)},
+		{"mode that no boot file has", edit(`"mode":420`, `"mode":2541`)},
 		{"output gone", func(t *testing.T, b store.Bucket, step store.Step) {
 			deleteObject(t, b, store.BlobKey(step.Outputs[0].Parts[1].Digest))
 		}},

@@ -33,7 +33,10 @@ func NewFile(name string, mode uint32, b Blob) File {
 
 func (f File) check() error {
 	if err := CheckPath(f.Path); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", err, ErrCorrupt)
+	}
+	if f.Mode != 0o644 && f.Mode != 0o755 {
+		return fmt.Errorf("file %s has mode %04o, neither 0644 nor 0755: %w", f.Path, f.Mode, ErrCorrupt)
 	}
 	if len(f.Parts) == 0 || f.Digest.IsZero() {
 		return fmt.Errorf("file %s has no parts or no digest: %w", f.Path, ErrCorrupt)

@@ -141,7 +141,7 @@ func DecodeManifest(doc []byte) (*Image, error) {
 			return nil, err
 		}
 	}
-	if err := i.checkFiles(); err != nil {
+	if err := checkFiles(i.Files); err != nil {
 		return nil, err
 	}
 	if want, err := canonical(newManifest(*i)); err != nil || !bytes.Equal(doc, want) {
@@ -207,12 +207,12 @@ func (i *Image) addLayer(l descriptor) error {
 
 // checkFiles refuses unsafe, unsorted and doubled paths, and those that could not be
 // unpacked into one folder, where each layer becomes a file under its title.
-func (i *Image) checkFiles() error {
+func checkFiles(files []File) error {
 	last := ""
 	names := map[string]bool{} // paths and titles
-	for _, f := range i.Files {
+	for _, f := range files {
 		if err := f.check(); err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			return err
 		}
 		if f.Path <= last {
 			return fmt.Errorf("file %s comes twice or out of order: %w", f.Path, ErrCorrupt)
@@ -227,7 +227,7 @@ func (i *Image) checkFiles() error {
 		}
 		names[f.Path] = true
 	}
-	for _, f := range i.Files {
+	for _, f := range files {
 		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
 			if names[dir] {
 				return fmt.Errorf("file %s: %s is a file, not a folder: %w", f.Path, dir, ErrCorrupt)

@@ -209,7 +209,12 @@ func (a *app) openInitramfs(ctx context.Context, what string) (inspect.Opener, e
 	if err != nil {
 		return nil, err
 	}
-	return func() (io.ReadCloser, error) { return s.OpenFile(ctx, f) }, nil
+	return opener(ctx, s, f), nil
+}
+
+// opener opens a file of the store again and again.
+func opener(ctx context.Context, s *store.Store, f store.File) inspect.Opener {
+	return func() (io.ReadCloser, error) { return s.OpenFile(ctx, f) }
 }
 
 // initramfsOf is the initramfs of the image that ref names, as its recipe calls it.

@@ -53,7 +53,7 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 		&cobra.Group{ID: "boot", Title: "Boot boards:"},
 	)
 	add(root, "make", newBuild(a), newPlan(a), newLock(a), newLint(a), newRecipe(a), newTry(a))
-	add(root, "keep", newLs(a), newShow(a), newDiff(a), newInitramfs(a), newPromote(a), newRollback(a), newHistory(a))
+	add(root, "keep", newLs(a), newShow(a), newDiff(a), newExplain(a), newInitramfs(a), newPromote(a), newRollback(a), newHistory(a))
 	add(root, "boot", newServe(a), newSimulate(a), newBoard(a))
 	strict(root)
 	return root

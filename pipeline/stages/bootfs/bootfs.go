@@ -50,6 +50,8 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 			job.Keep(f)
 		}
 	}
+	job.From("config.txt", "config", "")
+	job.From("cmdline.txt", "kernel.cmdline", "")
 	if err := job.Write(ctx, "config.txt", text(configTxt(p))); err != nil {
 		return err
 	}

@@ -75,12 +75,12 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 		return err
 	}
 	for _, pattern := range p.Files {
-		if err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern}); err != nil {
+		if err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern}, "firmware.from"); err != nil {
 			return job.At("firmware.from", err)
 		}
 	}
 	for _, pattern := range p.Licence {
-		err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern})
+		err := job.CopyAll(ctx, recipes.Ref{Source: p.From, Path: pattern}, "firmware.from")
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

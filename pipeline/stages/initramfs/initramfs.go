@@ -113,6 +113,12 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	if err := top.addParents(inBase); err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
+	job.From(p.Name, "initramfs.base", p.Base.String())
+	for name, i := range top {
+		if !i.weak {
+			job.From(p.Name+"!"+name, i.key, i.from)
+		}
+	}
 	if len(top) == 0 && initrd.Padding(base.Size) == 0 {
 		return job.Join(ctx, p.Name, base)
 	}

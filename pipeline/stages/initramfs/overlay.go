@@ -21,6 +21,8 @@ type item struct {
 	entry newc.Entry
 	open  func() (io.ReadCloser, error) // of the body; nil without one
 	weak  bool                          // a folder that only stands for its children
+	key   string                        // of the recipe that asks for it
+	from  string                        // the file that it is; "" where the recipe holds it
 }
 
 // layer is what goes on top of the base, by path.
@@ -30,35 +32,57 @@ type layer map[string]item
 // wins.
 func collect(ctx context.Context, job *pipeline.Job, p params) (layer, error) {
 	l := layer{}
-	l.addModules(ctx, job)
+	modules := layer{}
+	modules.addModules(ctx, job)
+	l.put(modules, "initramfs.modules", nil)
 	for n, dir := range p.Overlays {
+		key, tree := fmt.Sprintf("initramfs.overlays[%d]", n), layer{}
 		fsys, err := job.Local(dir)
 		if err == nil {
-			err = l.addTree(fsys)
+			err = tree.addTree(fsys)
 		}
 		if err != nil {
-			return nil, job.At(fmt.Sprintf("initramfs.overlays[%d]", n), err)
+			return nil, job.At(key, err)
 		}
+		l.put(tree, key, func(name string) string { return path.Join(dir, name) })
 	}
 	for n, f := range p.Files {
-		if err := l.addFile(ctx, job, f); err != nil {
-			return nil, job.At(fmt.Sprintf("initramfs.file[%d]", n), err)
+		key, one := fmt.Sprintf("initramfs.file[%d]", n), layer{}
+		if err := one.addFile(ctx, job, f); err != nil {
+			return nil, job.At(key, err)
 		}
+		l.put(one, key, func(string) string { return f.From.String() })
 	}
-	for _, s := range p.Symlinks {
-		l[s.Path] = symlink(s.Path, s.Target)
+	for n, s := range p.Symlinks {
+		l.put(layer{s.Path: symlink(s.Path, s.Target)}, fmt.Sprintf("initramfs.symlink[%d]", n), nil)
 	}
-	for _, n := range p.Nodes {
-		kind := uint32(newc.Char)
-		if n.Type == "block" {
-			kind = newc.Block
-		}
-		l[n.Path] = item{entry: newc.Entry{
-			Name: n.Path, Mode: kind | n.Mode, UID: n.UID, GID: n.GID,
-			RDev: newc.Device{Major: n.Major, Minor: n.Minor},
-		}}
+	for n, d := range p.Nodes {
+		l.put(layer{d.Path: node(d)}, fmt.Sprintf("initramfs.node[%d]", n), nil)
 	}
 	return l, nil
+}
+
+// put puts what a key of the recipe asks for over what l has. from says which file an
+// entry is; it may be nil.
+func (l layer) put(over layer, key string, from func(name string) string) {
+	for name, i := range over {
+		i.key = key
+		if from != nil {
+			i.from = from(name)
+		}
+		l[name] = i
+	}
+}
+
+func node(n recipes.Node) item {
+	kind := uint32(newc.Char)
+	if n.Type == "block" {
+		kind = newc.Block
+	}
+	return item{entry: newc.Entry{
+		Name: n.Path, Mode: kind | n.Mode, UID: n.UID, GID: n.GID,
+		RDev: newc.Device{Major: n.Major, Minor: n.Minor},
+	}}
 }
 
 // addTree adds all of a folder beside the recipe. Owners and modes of a checkout mean

@@ -69,8 +69,9 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 		return job.At("kernel.file", err)
 	}
 	for n, r := range p.DTBs {
-		if err := job.CopyAll(ctx, r); err != nil {
-			return job.At(fmt.Sprintf("dtb.files[%d]", n), err)
+		key := fmt.Sprintf("dtb.files[%d]", n)
+		if err := job.CopyAll(ctx, r, key); err != nil {
+			return job.At(key, err)
 		}
 	}
 	if p.OverlaysFrom.Path == "" {
@@ -93,6 +94,7 @@ func copyKernel(ctx context.Context, job *pipeline.Job, p params) error {
 	if release != "" {
 		job.Fact("kernel.release", release)
 	}
+	job.From(p.Name, "kernel.file", p.Kernel.At(name))
 	return job.Copy(ctx, fsys, name, p.Name)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"piimg/pipeline"
@@ -39,7 +38,7 @@ func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 	if err != nil {
 		return job.At("dtb.overlays_from", err)
 	}
-	var wanted []string
+	wanted := map[string]string{} // file to the key that asks for it
 	for n, name := range p.Overlays {
 		for _, b := range p.Boards {
 			file, err := resolve(name, b.Platform)
@@ -49,7 +48,7 @@ func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 			if err != nil {
 				return job.At(fmt.Sprintf("dtb.overlays[%d]", n), fmt.Errorf("overlay %s for %s: %w", name, b.Name, err))
 			}
-			wanted = append(wanted, file+".dtbo")
+			wanted[file+".dtbo"] = fmt.Sprintf("dtb.overlays[%d]", n)
 		}
 	}
 	for n, pattern := range p.Ship {
@@ -60,16 +59,20 @@ func copyOverlays(ctx context.Context, job *pipeline.Job, p params) error {
 		if err != nil {
 			return job.At(fmt.Sprintf("dtb.ship[%d]", n), fmt.Errorf("%s: %w", pattern, err))
 		}
-		wanted = append(wanted, names...)
+		for _, name := range names {
+			if wanted[name] == "" {
+				wanted[name] = fmt.Sprintf("dtb.ship[%d]", n)
+			}
+		}
 	}
 	if exists(dir, mapName) == nil {
-		wanted = append(wanted, mapName)
+		wanted[mapName] = "dtb.overlays_from"
 	}
-	slices.Sort(wanted)
-	for _, name := range slices.Compact(wanted) {
+	for name, key := range wanted {
 		if err := job.Copy(ctx, dir, name, "overlays/"+name); err != nil {
 			return err
 		}
+		job.From("overlays/"+name, key, p.OverlaysFrom.String()+"/"+name)
 	}
 	return nil
 }
