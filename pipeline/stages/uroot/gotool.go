@@ -43,6 +43,9 @@ func goVersion(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the uroot stage needs the go command: %w", err)
 	}
+	if v, ok := installedVersion(path); ok {
+		return v, nil
+	}
 	out, err := goCommand(ctx, path, "version")
 	if err != nil {
 		return "", err
@@ -53,6 +56,19 @@ func goVersion(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("go version says %q", out)
 	}
 	return words[2], nil
+}
+
+// installedVersion reads what "go version" would say from the file that every Go
+// distribution has beside its bin folder: the command itself takes 20 ms, a third of a
+// build that has nothing to do.
+func installedVersion(path string) (string, bool) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", false
+	}
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(real), "..", "VERSION"))
+	line, _, _ := strings.Cut(string(text), "\n")
+	return line, err == nil && strings.HasPrefix(line, "go1.")
 }
 
 func goCommand(ctx context.Context, path string, args ...string) ([]byte, error) {

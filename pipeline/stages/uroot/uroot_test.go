@@ -2,6 +2,8 @@ package uroot_test
 
 import (
 	"encoding/json"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -58,5 +60,19 @@ func TestMissingCommandIsNamed(t *testing.T) {
 	err := stagetest.Fails(t, w, uroot.Stage{})
 	if !strings.Contains(err.Error(), "source u has no command core/gosh") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestToolIsTheGoThatBuilds(t *testing.T) {
+	step := stagetest.Plan(t, uroot.Stage{}, world("[initramfs]\nbase = \"uroot\"\n"))
+	got, err := step.Tools[0].Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "version")
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "GOTOOLCHAIN=local")
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), " "+got+" ") {
+		t.Errorf("version %q, go version says %q, %v", got, out, err)
 	}
 }
