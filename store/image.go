@@ -209,19 +209,38 @@ func (s *Store) Image(ctx context.Context, d Digest) (*Image, error) {
 	return i, nil
 }
 
-// Images yields the records of all published images, ordered by digest.
+// Images yields the records of all published images, ordered by digest. An error is that
+// of one record, and the next one follows: where the Record's Image is set, the error is
+// of that image. It wraps ErrCorrupt where the record is damaged. Only where the records
+// cannot be listed at all, or ctx has ended, is the error the last that comes.
 func (s *Store) Images(ctx context.Context) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for info, err := range s.bucket.List(ctx, "images/", "") {
-			var r Record
-			if err == nil {
-				r, err = s.record(ctx, info.Key)
+			if err != nil {
+				yield(Record{}, fmt.Errorf("list images: %w", err))
+				return
 			}
-			if !yield(r, err) || err != nil {
+			r, err := s.record(ctx, info.Key)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // deleted meanwhile
+			}
+			if err != nil {
+				r.Image, _ = imageOf(info.Key)
+			}
+			if !yield(r, err) || (err != nil && ctx.Err() != nil) {
 				return
 			}
 		}
 	}
+}
+
+// imageOf is the image whose record is at key, and false where key is of no image.
+func imageOf(key string) (Digest, bool) {
+	d, err := ParseHex(strings.TrimSuffix(path.Base(key), ".json"))
+	if err != nil || recordKey(d) != key {
+		return Digest{}, false
+	}
+	return d, true
 }
 
 func (s *Store) record(ctx context.Context, key string) (Record, error) {
@@ -240,18 +259,16 @@ func (s *Store) record(ctx context.Context, key string) (Record, error) {
 }
 
 // FindImages are the digests of the published images whose hexadecimal form starts
-// with prefix, in order.
+// with prefix, in order. It reads no record, so damage to one hides no image.
 func (s *Store) FindImages(ctx context.Context, prefix string) ([]Digest, error) {
 	var found []Digest
 	for info, err := range s.bucket.List(ctx, "images/"+prefix, "") {
 		if err != nil {
 			return nil, fmt.Errorf("list images: %w", err)
 		}
-		d, err := ParseHex(strings.TrimSuffix(path.Base(info.Key), ".json"))
-		if err != nil {
-			return nil, fmt.Errorf("list images: %s: %w", info.Key, ErrCorrupt)
+		if d, ok := imageOf(info.Key); ok {
+			found = append(found, d)
 		}
-		found = append(found, d)
 	}
 	return found, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -326,6 +327,94 @@ func TestRecordsAreText(t *testing.T) {
 				t.Errorf("Images = %+v, %v; want ErrCorrupt and no escape sequence", r, err)
 			}
 		}
+	}
+}
+
+// TestDamagedRecords: one that cannot be read hides neither its image nor other records.
+func TestDamagedRecords(t *testing.T) {
+	s := newStore(t)
+	var want []store.Digest
+	for n := range 5 {
+		i := newImage(t, s)
+		i.Name = fmt.Sprint("image-", n)
+		d, err := s.PutImage(t.Context(), i, store.Record{Name: i.Name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, d)
+	}
+	slices.SortFunc(want, func(a, b store.Digest) int { return strings.Compare(a.Hex(), b.Hex()) })
+	putObject(t, s.Bucket(), "images/"+want[0].Hex()+".json", "{")
+	putObject(t, s.Bucket(), "images/"+want[3].Hex()+".json", object(t, s.Bucket(), "images/"+want[2].Hex()+".json"))
+	putObject(t, s.Bucket(), "images/note.json", "to whom it may concern")
+
+	var got, damaged []store.Digest
+	for r, err := range s.Images(t.Context()) {
+		got = append(got, r.Image)
+		if err == nil {
+			continue
+		}
+		damaged = append(damaged, r.Image)
+		if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "images/") {
+			t.Errorf("Images = %v; want ErrCorrupt and the key", err)
+		}
+	}
+	if diff := cmp.Diff(append(want, store.Digest{}), got); diff != "" {
+		t.Errorf("Images, want -, got +:\n%s", diff)
+	}
+	if diff := cmp.Diff([]store.Digest{want[0], want[3], {}}, damaged); diff != "" {
+		t.Errorf("damaged, want -, got +:\n%s", diff)
+	}
+	found, err := s.FindImages(t.Context(), "")
+	if diff := cmp.Diff(want, found); err != nil || diff != "" {
+		t.Errorf("FindImages = %v, want -, got +:\n%s", err, diff)
+	}
+}
+
+// TestImagesEnd: a record that goes away meanwhile is no error, and where nothing more
+// can come, there is one, the last.
+func TestImagesEnd(t *testing.T) {
+	s := newStore(t)
+	for _, name := range []string{"a", "b", "c"} {
+		i := newImage(t, s)
+		i.Name = name
+		if _, err := s.PutImage(t.Context(), i, store.Record{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var seen []store.Digest
+	for r, err := range s.Images(t.Context()) {
+		if seen = append(seen, r.Image); err != nil || len(seen) != 1 {
+			continue
+		}
+		found, err := s.FindImages(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleteObject(t, s.Bucket(), "images/"+found[1].Hex()+".json")
+	}
+	if len(seen) != 2 {
+		t.Errorf("Images, with one of three deleted meanwhile, = %v; want the other two", seen)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var errs []error
+	for _, err := range s.Images(ctx) {
+		errs = append(errs, err)
+		cancel()
+	}
+	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], context.Canceled) {
+		t.Errorf("Images of a context that ends after the first = %v; want nil and context.Canceled", errs)
+	}
+	errs = nil
+	for r, err := range s.Images(ctx) {
+		errs = append(errs, err)
+		if !errors.Is(err, context.Canceled) || !r.Image.IsZero() {
+			t.Errorf("Images with a cancelled context = %+v, %v; want context.Canceled", r, err)
+		}
+	}
+	if len(errs) != 1 {
+		t.Errorf("Images with a cancelled context = %v; want one error", errs)
 	}
 }
 

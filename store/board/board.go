@@ -230,7 +230,8 @@ func History(ctx context.Context, s *store.Store, id ID) ([]Assignment, error) {
 
 func neverSet(id ID) error { return fmt.Errorf("board %s was never set: %w", id, fs.ErrNotExist) }
 
-// List is the boards that have an assignment, sorted.
+// List is the boards that have an assignment, sorted. It reads no entry, so one whose
+// log is broken is listed too.
 func List(ctx context.Context, s *store.Store) ([]ID, error) {
 	names, err := s.Logs(ctx, folder)
 	if err != nil {

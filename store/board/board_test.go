@@ -305,6 +305,29 @@ func TestErrorsOfALog(t *testing.T) {
 	}
 }
 
+// TestDamagedNeighbour: a broken log stays listed, and no other board suffers.
+func TestDamagedNeighbour(t *testing.T) {
+	s, _ := newStore(t)
+	ids := []board.ID{"00000000", "3d1d1c36"}
+	for _, id := range ids {
+		if _, err := board.Set(t.Context(), s, id, board.Options{Env: "prod", Actor: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Bucket().Put(t.Context(), "boards/00000000/log/0000000001.json", store.Bytes([]byte("nonsense"))); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := board.List(t.Context(), s); err != nil || !slices.Equal(got, ids) {
+		t.Errorf("List = %q, %v; want %q", got, err, ids)
+	}
+	if _, err := board.Get(t.Context(), s, "00000000"); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Get of the broken log = %v; want ErrCorrupt", err)
+	}
+	if got, err := board.Get(t.Context(), s, "3d1d1c36"); err != nil || got.Env != "prod" {
+		t.Errorf("Get of the other = %+v, %v; want prod", got, err)
+	}
+}
+
 // TestLostToNonsense: somebody else came first, with an entry that cannot be read.
 func TestLostToNonsense(t *testing.T) {
 	s, _ := newStore(t)

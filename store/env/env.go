@@ -111,7 +111,8 @@ func History(ctx context.Context, s *store.Store, name string) ([]Entry, error) 
 	return all, nil
 }
 
-// List is the names of the environments that have run an image, sorted.
+// List is the names of the environments that have run an image, sorted. It reads no
+// entry, so one whose log is broken is listed too.
 func List(ctx context.Context, s *store.Store) ([]string, error) {
 	return s.Logs(ctx, folder)
 }

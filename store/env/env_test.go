@@ -550,6 +550,32 @@ func TestRefusedEntries(t *testing.T) {
 	})
 }
 
+// TestDamagedNeighbour: a broken log stays listed, and no other environment suffers.
+func TestDamagedNeighbour(t *testing.T) {
+	s := newStore(t, mem.New())
+	img := publish(t, s, "kernel")
+	for _, name := range []string{"dev", "prod", "rack"} {
+		promote(t, s, name, img)
+	}
+	for key, doc := range map[string]string{"envs/dev/log/0000000001.json": "nonsense", "envs/rack/log/0000000003.json": "{}"} {
+		if err := s.Bucket().Put(t.Context(), key, store.Bytes([]byte(doc))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := env.List(t.Context(), s); err != nil || !slices.Equal(got, []string{"dev", "prod", "rack"}) {
+		t.Errorf("List = %q, %v; want dev, prod, rack", got, err)
+	}
+	for _, name := range []string{"dev", "rack"} {
+		_, err := env.Head(t.Context(), s, name)
+		wantError(t, err, store.ErrCorrupt, "envs/"+name)
+	}
+	if head, err := env.Head(t.Context(), s, "prod"); err != nil || head.Image != img {
+		t.Errorf("Head(prod) = %+v, %v; want %s", head, err, img.Short())
+	}
+	_, err := env.Head(t.Context(), s, "prdo")
+	wantError(t, err, fs.ErrNotExist, "there are dev, prod, rack")
+}
+
 // TestErrorsAreOneLine: an error is printed behind a prefix, so it must not have two lines.
 func TestErrorsAreOneLine(t *testing.T) {
 	s := newStore(t, mem.New())
