@@ -50,7 +50,8 @@ func (pl *Plan) Image(ctx context.Context, made *Result) (store.Image, error) {
 		return store.Image{}, fmt.Errorf("config: %w", err)
 	}
 	content := store.Bytes(bytes.TrimSpace(doc.Bytes()))
-	if _, err := pl.pipeline.Store.Blobs().Put(ctx, content); err != nil {
+	// It is small, and an image whose config is damaged cannot be read: do not trust what is there.
+	if _, err := pl.pipeline.Store.Blobs().Repair(ctx, content); err != nil {
 		return store.Image{}, err
 	}
 	return store.Image{Name: r.Name, Boards: r.Boards, Config: content.Blob(), Files: made.Files}, nil

@@ -8,17 +8,17 @@ import (
 )
 
 // nameWidth is the room of a name in a line of at most 100 columns.
-const nameWidth = 42
+const nameWidth = 32
 
 // String is the line of the trail for r: seconds since the start, stage, kind, name,
-// result, bytes and rate, in columns that are the same for every request. A second line
-// follows where something was odd.
+// result, time taken, bytes and rate, in columns that are the same for every request. A
+// second line follows where something was odd.
 func (r Request) String() string {
-	line := fmt.Sprintf("%9.3f  %-6s  %-5s  %-*s  %-7s", r.Start.Seconds(), r.Stage, r.Kind.word(), nameWidth, shorten(r.Path), r.Result)
+	line := fmt.Sprintf("%9.3f  %-6s  %-5s  %-*s  %-7s %7.0f ms", r.Start.Seconds(), r.Stage, r.Kind.word(), nameWidth, shorten(r.Path), r.Result,
+		r.Duration.Seconds()*1000)
 	if r.Bytes > 0 {
 		line += fmt.Sprintf(" %10d %10s", r.Bytes, rate(r.Bytes, r.Duration))
 	}
-	line = strings.TrimRight(line, " ")
 	if odd := r.odd(); len(odd) > 0 {
 		line += fmt.Sprintf("\n%26s! %s", "", list(odd))
 	}
