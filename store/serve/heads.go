@@ -136,7 +136,7 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 	head, err := f.cfg.Fleet.Head(asked, e.name)
 	e.answered(f.cfg.Now(), err)
 	if err != nil {
-		return Head{}, fmt.Errorf("look for the head of %s: %w", e.name, err)
+		return Head{}, err
 	}
 	good := e.current()
 	if head.Seq < good.Seq || head.Seq == good.Seq && head != good {
@@ -158,18 +158,39 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 	return head, nil
 }
 
-// note keeps err for those who ask, and logs it when it is news.
+// note keeps err for those who ask, and logs it when it is news. Of an environment that
+// is not followed, whoever asked for it is told.
 func (f *Front) note(e *environment, err error) {
 	e.mu.Lock()
 	before, good := e.err, e.good
 	e.err = err
 	e.mu.Unlock()
 	switch {
-	case err != nil && (before == nil || before.Error() != err.Error()):
-		f.log.Warn("environment stays at its last good image", "env", e.name, "step", good.Seq, "image", good.Image, "err", err)
-	case err == nil && before != nil:
+	case !f.follows(e) || sameNews(before, err):
+	case err == nil:
 		f.log.Info("environment is up to date again", "env", e.name, "step", good.Seq)
+	case good.Seq > 0:
+		f.log.Warn("environment stays at its last good image", "env", e.name, "step", good.Seq, "image", good.Image, "err", err)
+	case errors.Is(err, fs.ErrNotExist):
+		f.log.Warn(fmt.Sprintf("there is no environment %s yet", e.name))
+	default:
+		f.log.Warn("environment has no image yet", "env", e.name, "err", err)
 	}
+}
+
+// sameNews says whether a and b tell people the same. That there is no environment of a
+// name is one piece of news, whichever others there are.
+func sameNews(a, b error) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Error() == b.Error() || errors.Is(a, fs.ErrNotExist) && errors.Is(b, fs.ErrNotExist)
+}
+
+func (f *Front) follows(e *environment) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.envs[e.name] == e
 }
 
 func (e *environment) current() Head {

@@ -148,7 +148,7 @@ func (st *station) present(name string, now time.Time, cfg Config) *session {
 func (f *Front) decide(ctx context.Context, st *station) (*image, *session, error) {
 	a, err := f.assignment(ctx, st)
 	if err != nil {
-		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
+		return nil, nil, trouble{err}
 	}
 	if a.Local {
 		return nil, nil, fmt.Errorf("board %s boots from its own disk: %w", st.id, fs.ErrNotExist)

@@ -456,14 +456,63 @@ func TestLog(t *testing.T) {
 		w.want("91cdf03d/"+name, "v1")
 	}
 	w.wantMissing("91cdf03d/recovery.elf")
-	var messages []string
+	want := []string{"environment has a new head", "boot begins", "kernel delivered"}
+	if diff := cmp.Diff(want, messages(&log)); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+}
+
+// messages is what a text log says, without the particulars.
+func messages(log *bytes.Buffer) []string {
+	var all []string
 	for line := range strings.Lines(log.String()) {
 		_, rest, _ := strings.Cut(line, `msg="`)
 		message, _, _ := strings.Cut(rest, `"`)
-		messages = append(messages, message)
+		all = append(all, message)
 	}
-	want := []string{"environment has a new head", "boot begins", "kernel delivered"}
-	if diff := cmp.Diff(want, messages); diff != "" {
+	return all
+}
+
+// TestLogOfEnvironments reads what is said of an environment without a good image: each
+// thing once, and nothing of names that somebody only asked for.
+func TestLogOfEnvironments(t *testing.T) {
+	var log bytes.Buffer
+	w := newWorld(t, func(c *serve.Config) {
+		c.Default = "nope"
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	for range 3 {
+		w.front.Refresh(t.Context())
+		w.wantMissing("env/other/config.txt")
+	}
+	w.fleet.goDown(errors.New("no route to the store"))
+	w.front.Refresh(t.Context())
+	w.wantTrouble("env/other/config.txt")
+	w.fleet.goDown(nil)
+	w.promote("nope", "v1")
+	w.fleet.goDown(errors.New("no route to the store"))
+	w.front.Refresh(t.Context())
+	want := []string{
+		"there is no environment nope yet", "environment has no image yet",
+		"environment has a new head", "environment is up to date again", "environment stays at its last good image",
+	}
+	if diff := cmp.Diff(want, messages(&log)); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	if strings.Contains(log.String(), `image=""`) {
+		t.Errorf("an image without a name is in the log:\n%s", &log)
+	}
+}
+
+// TestErrorsAreWrappedOnce leaves a board's name to the fleet's own error.
+func TestErrorsAreWrappedOnce(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.goDown(errors.New("board 00003112: no route to the store"))
+	if err := w.wantTrouble("00003112/config.txt"); err.Error() != "board 00003112: no route to the store" {
+		t.Errorf("the error is %q", err)
+	}
+	w.fleet.goDown(nil)
+	if _, err := w.open("00003113/config.txt"); err == nil || err.Error() != "board 00003113: environment dev: file does not exist" {
+		t.Errorf("the error is %q", err)
 	}
 }

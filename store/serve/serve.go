@@ -15,7 +15,7 @@ import (
 )
 
 // Fleet says which boards there are and what they run. Its methods are called
-// concurrently.
+// concurrently, and their errors name the board or the environment.
 type Fleet interface {
 	// Board is the id of the board that name spells, and whether it spells one: the
 	// last 8 hexadecimal digits of the serial, or the MAC with dashes, in lower case.
