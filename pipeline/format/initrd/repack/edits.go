@@ -1,0 +1,186 @@
+package repack
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"piimg/pipeline/format/newc"
+)
+
+// Edits are what is to change. Every one carries a label, the place of the rule that asked
+// for it, which its errors begin with. Paths have no leading slash; in globs * and ? stand
+// for anything within one element of a path and ** for any number of elements, so that
+// "usr/share/doc/**" is all in that folder, and not the folder.
+//
+// Remove and Rename look at the names in the base, Chmod and Chown at the names after
+// renaming. What is added keeps its own mode and owner.
+type Edits struct {
+	Add    []Add
+	Remove []Remove
+	Rename []Rename
+	Chmod  []Chmod
+	Chown  []Chown
+}
+
+// Add puts a file into the tree, in the place of what has its path. A folder that is there
+// stays with all that is in it and gets the mode and owner of the new one. Folders above
+// that are missing are made with mode 0755.
+type Add struct {
+	Label string
+	Entry newc.Entry // Ino, Links, Dev and Time mean nothing
+	// Open opens the body, of Entry.Size bytes: a file's content, a symlink's target. It
+	// may be nil where there is none.
+	Open func() (io.ReadCloser, error)
+}
+
+// Text is an Add.Open of bytes in memory.
+func Text(b []byte) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+}
+
+// Remove removes what matches a glob, folders with all that is in them.
+type Remove struct{ Label, Glob string }
+
+// Rename gives a file another path, or a folder with all that is in it. Nothing may be
+// there yet.
+type Rename struct{ Label, From, To string }
+
+// Chmod sets the permission bits, setuid, setgid and sticky included, of what matches a
+// glob and is no symlink.
+type Chmod struct {
+	Label, Glob string
+	Mode        uint32
+}
+
+// Chown sets the owner of what matches a glob; -1 leaves it as it is.
+type Chown struct {
+	Label, Glob string
+	UID, GID    int64
+}
+
+// check refuses edits that mean nothing, before anything is written.
+func (e Edits) check() error {
+	for _, r := range e.Remove {
+		if err := checkGlob(r.Glob); err != nil {
+			return fmt.Errorf("%s: %w", r.Label, err)
+		}
+	}
+	for _, r := range e.Rename {
+		if err := checkRename(r); err != nil {
+			return fmt.Errorf("%s: %w", r.Label, err)
+		}
+	}
+	for _, c := range e.Chmod {
+		if err := checkGlob(c.Glob); err != nil {
+			return fmt.Errorf("%s: %w", c.Label, err)
+		}
+		if c.Mode&^newc.PermMask != 0 {
+			return fmt.Errorf("%s: mode %o has more than permission bits", c.Label, c.Mode)
+		}
+	}
+	for _, c := range e.Chown {
+		if err := checkGlob(c.Glob); err != nil {
+			return fmt.Errorf("%s: %w", c.Label, err)
+		}
+		if min(c.UID, c.GID) < -1 || max(c.UID, c.GID) > 1<<32-1 {
+			return fmt.Errorf("%s: owner %d:%d does not fit into 32 bits", c.Label, c.UID, c.GID)
+		}
+	}
+	return e.checkAdds()
+}
+
+func (e Edits) checkAdds() error {
+	labels := map[string]string{}
+	for _, a := range e.Add {
+		if err := checkPath(a.Entry.Name); err != nil {
+			return fmt.Errorf("%s: %w", a.Label, err)
+		}
+		if first, ok := labels[a.Entry.Name]; ok {
+			return fmt.Errorf("%s: %s is added by %s already", a.Label, a.Entry.Name, first)
+		}
+		labels[a.Entry.Name] = a.Label
+		switch {
+		case a.Entry.Size < 0 || a.Entry.Size > 1<<32-1:
+			return fmt.Errorf("%s: %s: size %d does not fit into 32 bits", a.Label, a.Entry.Name, a.Entry.Size)
+		case a.Entry.Size > 0 && (!a.Entry.HasBody() || a.Open == nil):
+			return fmt.Errorf("%s: %s: %d bytes without a body", a.Label, a.Entry.Name, a.Entry.Size)
+		}
+	}
+	return nil
+}
+
+func checkRename(r Rename) error {
+	if err := checkPath(r.From); err != nil {
+		return err
+	}
+	if err := checkPath(r.To); err != nil {
+		return err
+	}
+	if below(r.To, r.From) {
+		return fmt.Errorf("%s lies below %s", r.To, r.From)
+	}
+	return nil
+}
+
+// checkPath refuses what is no path of a tree's file.
+func checkPath(name string) error {
+	switch {
+	case name == "" || name == "." || name != path.Clean(name) || strings.HasPrefix(name, "/") || strings.HasPrefix(name, "../") || name == "..":
+		return fmt.Errorf("path %q has to be relative and clean", name)
+	case len(name) > 4095:
+		return fmt.Errorf("path %.40q… of %d bytes, the kernel takes 4095", name, len(name))
+	case strings.ContainsRune(name, 0) || name == newc.Trailer:
+		return fmt.Errorf("path %q cannot stand in an archive", name)
+	}
+	return nil
+}
+
+// below says whether name is dir or in it.
+func below(name, dir string) bool {
+	return name == dir || strings.HasPrefix(name, dir) && name[len(dir)] == '/'
+}
+
+func checkGlob(glob string) error {
+	for _, element := range strings.Split(glob, "/") {
+		if element == "" || element == "." || element == ".." {
+			return fmt.Errorf("glob %q has to be relative and clean", glob)
+		}
+		if _, err := path.Match(element, ""); err != nil {
+			return fmt.Errorf("glob %q: %w", glob, err)
+		}
+	}
+	return nil
+}
+
+// match says whether a clean glob stands for name.
+func match(glob, name string) bool {
+	return matchElements(strings.Split(glob, "/"), strings.Split(name, "/"))
+}
+
+func matchElements(glob, name []string) bool {
+	for len(glob) > 0 {
+		if glob[0] == "**" {
+			rest := glob[1:]
+			if len(rest) == 0 {
+				return len(name) > 0
+			}
+			for skip := range len(name) {
+				if matchElements(rest, name[skip:]) {
+					return true
+				}
+			}
+			return false
+		}
+		if len(name) == 0 {
+			return false
+		}
+		if ok, _ := path.Match(glob[0], name[0]); !ok {
+			return false
+		}
+		glob, name = glob[1:], name[1:]
+	}
+	return len(name) == 0
+}
