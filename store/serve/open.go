@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"time"
 )
@@ -125,7 +126,7 @@ func (f *Front) join(ctx context.Context, st *station, name string) (*image, *se
 		}
 		if ctx.Err() == nil {
 			st.refuse(err, f.cfg.Now().Add(pause))
-			f.log.Info("board gets nothing", "board", st.id, "client", st.addr, "why", err)
+			f.nothing.Log(ctx, slog.LevelInfo, "board gets nothing", "board", st.id, "client", st.addr, "why", err)
 		}
 		return nil, nil, err
 	}

@@ -78,6 +78,10 @@ const (
 	defaultPoll  = 5 * time.Second
 )
 
+// refusalLines is how many boards that get nothing are logged a second: as many as are
+// switched on together, and not all that somebody makes up.
+const refusalLines = 10
+
 // Front is a front end. It is safe for concurrent use. Close it.
 type Front struct {
 	cfg   Config
@@ -85,6 +89,8 @@ type Front struct {
 	cache *cache
 	crew  *crew
 	heads group[string, Head]
+
+	nothing *Flood // of boards that get nothing
 
 	mu       sync.Mutex
 	stations map[string]*station     // by board id
@@ -120,6 +126,7 @@ func New(cfg Config) (*Front, error) {
 		stations: map[string]*station{},
 		seenAt:   map[netip.Addr]*station{},
 		envs:     map[string]*environment{},
+		nothing:  NewFlood(cfg.Log, refusalLines, cfg.Now),
 	}
 	if err := f.resolveAddresses(); err != nil {
 		return nil, err

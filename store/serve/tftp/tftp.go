@@ -58,6 +58,7 @@ const (
 type Server struct {
 	cfg    Config
 	log    *slog.Logger
+	flood  *serve.Flood // log of requests that are refused though there may be such a file
 	opener Opener
 	conn   *net.UDPConn
 	slots  chan struct{}
@@ -93,6 +94,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 		return nil, fmt.Errorf("tftp: %w", err)
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, opener: o, conn: conn, slots: make(chan struct{}, cfg.Transfers)}
+	s.flood = serve.NewFlood(cfg.Log, 1, time.Now)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }

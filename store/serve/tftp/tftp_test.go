@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -447,6 +448,25 @@ func TestTrouble(t *testing.T) {
 	r.request(opRRQ, servetest.BoardID+"/start4.elf")
 	if p := r.want(opERROR, 1); string(p.body) != "file not found\x00" {
 		t.Errorf("the client is told %q", p.body)
+	}
+}
+
+// TestTroubleLog does not write a line for every request.
+func TestTroubleLog(t *testing.T) {
+	var log strings.Builder
+	s, stop := start(t, tftp.Config{Hold: time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil))}, broken{errAway})
+	for range 50 {
+		r := newRaw(t, s.Addr())
+		r.request(opRRQ, servetest.BoardID+"/start4.elf")
+		r.want(opERROR, 1)
+	}
+	time.Sleep(time.Second)
+	r := newRaw(t, s.Addr())
+	r.request(opRRQ, servetest.BoardID+"/start4.elf")
+	r.want(opERROR, 1)
+	stop()
+	if n := strings.Count(log.String(), "file is not served"); n > 10 || !strings.Contains(log.String(), "left_out=") {
+		t.Errorf("%d lines for 51 requests, want one a second with a count:\n%s", n, &log)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -102,10 +103,10 @@ func (s *Server) refused(client netip.AddrPort, name string, err error) error {
 		s.log.Debug("no such file", "protocol", "tftp", "client", client, "name", name, "err", err)
 		return errNotFound
 	case errors.Is(err, errBusy):
-		s.log.Warn("too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
+		s.flood.Log(s.ctx, slog.LevelWarn, "too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
 		return errBusy
 	}
-	s.log.Error("file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
+	s.flood.Log(s.ctx, slog.LevelError, "file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
 	return errTrouble
 }
 

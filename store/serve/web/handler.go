@@ -27,6 +27,7 @@ type handler struct {
 	front Front
 	stall time.Duration
 	log   *slog.Logger
+	flood *serve.Flood // log of requests that are refused though there may be such a file
 }
 
 // Handler is the handler of a Server, for who brings a server of their own.
@@ -34,7 +35,7 @@ func Handler(cfg Config, f Front) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &handler{f, cmp.Or(cfg.Stall, defaultStall), cfg.Log}
+	return &handler{f, cmp.Or(cfg.Stall, defaultStall), cfg.Log, serve.NewFlood(cfg.Log, 1, time.Now)}
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -96,7 +97,11 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
-	h.log.Log(r.Context(), level, "file is not served", "protocol", "http", "client", r.RemoteAddr,
+	log := h.flood.Log
+	if level == slog.LevelDebug {
+		log = h.log.Log
+	}
+	log(r.Context(), level, "file is not served", "protocol", "http", "client", r.RemoteAddr,
 		"method", r.Method, "name", r.URL.Path, "status", status, "err", err)
 	plain(w, r, status, text)
 }

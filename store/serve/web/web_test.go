@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -346,6 +348,21 @@ func TestInternalErrors(t *testing.T) {
 	}
 	if r, _ := ask(t, s, "GET /healthz HTTP/1.1\nHost: x"); r.StatusCode != 200 {
 		t.Errorf("healthz: %s", r.Status)
+	}
+}
+
+// TestTroubleLog does not write a line for every request that the front end has to refuse.
+func TestTroubleLog(t *testing.T) {
+	var log strings.Builder
+	h := web.Handler(web.Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, closed{errors.New("away")})
+	request := func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/91cdf03d/config.txt", nil)) }
+	for range 1000 {
+		request()
+	}
+	time.Sleep(time.Second)
+	request()
+	if n := strings.Count(log.String(), "file is not served"); n > 10 || !strings.Contains(log.String(), "left_out=") {
+		t.Errorf("%d lines for 1001 requests, want one a second with a count:\n%s", n, &log)
 	}
 }
 
