@@ -28,6 +28,7 @@ type Config struct {
 	Addr      string        // to listen at; ":69"
 	BlockSize int           // bytes; what a client may ask for at most; 1468. The MTU has to be 32 more
 	Transfers int           // at a time; further ones wait for their turn; 1024
+	Waiting   int           // requests of one address that wait for their turn or for trouble to end; 64. Of all, 4 × Transfers
 	Timeout   time.Duration // until a block without an answer is sent again; 1 s
 	Retries   int           // per block; 7
 	Hold      time.Duration // for a request while the front end has trouble, before the client is told; 3 s
@@ -41,6 +42,7 @@ const (
 	defaultAddr      = ":69"
 	defaultBlockSize = 1468
 	defaultTransfers = 1024
+	defaultWaiting   = 64
 	defaultTimeout   = time.Second
 	defaultRetries   = 7
 	defaultHold      = 3 * time.Second
@@ -56,12 +58,13 @@ const (
 
 // Server is a TFTP server that listens. Its Serve has to be called once.
 type Server struct {
-	cfg    Config
-	log    *slog.Logger
-	flood  *serve.Flood // log of requests that are refused though there may be such a file
-	opener Opener
-	conn   *net.UDPConn
-	slots  chan struct{}
+	cfg     Config
+	log     *slog.Logger
+	flood   *serve.Flood // log of requests that are refused though there may be such a file
+	opener  Opener
+	conn    *net.UDPConn
+	waiting *serve.Quota
+	slots   chan struct{}
 
 	ctx    context.Context // of all requests and transfers
 	cancel context.CancelFunc
@@ -72,6 +75,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 	cfg.Addr = cmp.Or(cfg.Addr, defaultAddr)
 	cfg.BlockSize = cmp.Or(cfg.BlockSize, defaultBlockSize)
 	cfg.Transfers = cmp.Or(cfg.Transfers, defaultTransfers)
+	cfg.Waiting = cmp.Or(cfg.Waiting, defaultWaiting)
 	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
 	cfg.Retries = cmp.Or(cfg.Retries, defaultRetries)
 	cfg.Hold = cmp.Or(cfg.Hold, defaultHold)
@@ -82,7 +86,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 	if cfg.BlockSize < minBlockSize || cfg.BlockSize > maxBlockSize {
 		return nil, fmt.Errorf("tftp: block size %d is not between %d and %d bytes", cfg.BlockSize, minBlockSize, maxBlockSize)
 	}
-	if cfg.Transfers < 0 || cfg.Timeout < 0 || cfg.Retries < 0 || cfg.Hold < 0 || cfg.Grace < 0 {
+	if cfg.Transfers < 0 || cfg.Waiting < 0 || cfg.Timeout < 0 || cfg.Retries < 0 || cfg.Hold < 0 || cfg.Grace < 0 {
 		return nil, errors.New("tftp: a limit or a time is negative")
 	}
 	addr, err := net.ResolveUDPAddr("udp", cfg.Addr)
@@ -94,6 +98,7 @@ func Listen(cfg Config, o Opener) (*Server, error) {
 		return nil, fmt.Errorf("tftp: %w", err)
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, opener: o, conn: conn, slots: make(chan struct{}, cfg.Transfers)}
+	s.waiting = serve.NewQuota(cfg.Waiting, 4*cfg.Transfers)
 	s.flood = serve.NewFlood(cfg.Log, 1, time.Now)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil

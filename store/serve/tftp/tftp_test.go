@@ -372,7 +372,7 @@ func TestNetascii(t *testing.T) {
 func TestManyClients(t *testing.T) {
 	body := servetest.Pattern(50_000)
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
-	s := listen(t, tftp.Config{Transfers: 200}, front)
+	s := listen(t, tftp.Config{Transfers: 200, Waiting: 200}, front)
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
@@ -523,6 +523,41 @@ func TestLimit(t *testing.T) {
 	patient.fail(0, "Early terminate")
 }
 
+// TestWaiting asks for more than may wait: what is too much is refused at once, of one
+// address, and of all together.
+func TestWaiting(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cfg  tftp.Config
+	}{
+		{"one address", tftp.Config{Waiting: 4}},
+		{"all", tftp.Config{Transfers: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.cfg.Hold = 2 * time.Second
+			s := listen(t, tt.cfg, broken{errAway})
+			var waiting []*raw
+			for range 4 {
+				r := newRaw(t, s.Addr())
+				r.request(opRRQ, servetest.BoardID+"/start4.elf")
+				waiting = append(waiting, r)
+			}
+			time.Sleep(200 * time.Millisecond)
+			sent := time.Now()
+			r := newRaw(t, s.Addr())
+			r.request(opRRQ, servetest.BoardID+"/start4.elf")
+			if p := r.want(opERROR, 1); string(p.body) != "server is busy\x00" || time.Since(sent) > time.Second {
+				t.Errorf("after %s came %s, want at once that the server is busy", time.Since(sent), p)
+			}
+			for _, r := range waiting {
+				if p := r.want(opERROR, 1); string(p.body) != "not available now\x00" {
+					t.Errorf("who waited is told %s", p)
+				}
+			}
+		})
+	}
+}
+
 // TestStop lets a transfer in progress end, and cuts off one that lasts.
 func TestStop(t *testing.T) {
 	body := servetest.Pattern(4000)
@@ -570,6 +605,7 @@ func TestListenRefuses(t *testing.T) {
 		"block size below":   {Addr: "127.0.0.1:0", BlockSize: 100},
 		"block size above":   {Addr: "127.0.0.1:0", BlockSize: 70000},
 		"negative limit":     {Addr: "127.0.0.1:0", Transfers: -1},
+		"negative waiting":   {Addr: "127.0.0.1:0", Waiting: -1},
 		"negative time":      {Addr: "127.0.0.1:0", Timeout: -1},
 		"no address":         {Addr: "127.0.0.1"},
 		"no address of ours": {Addr: "127.0.0.1:99999"},

@@ -38,7 +38,7 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	remote := out.RemoteAddr()
 	addr := remote.AddrPort()
 	client := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	f, err := s.open(serve.Request{Client: client, Name: name, Protocol: "tftp"})
+	f, err := s.await(serve.Request{Client: client, Name: name, Protocol: "tftp"})
 	if err != nil {
 		return s.refused(client, name, err)
 	}
@@ -47,6 +47,16 @@ func (s *Server) read(name string, to io.ReaderFrom) error {
 	out.SetSize(f.Size)
 	s.send(f, to, client)
 	return nil // the library has told the client what went wrong
+}
+
+// await is open for as many requests as may wait. The library has a socket and a
+// goroutine for each of them already, and the others end theirs at once.
+func (s *Server) await(r serve.Request) (*serve.File, error) {
+	if !s.waiting.Enter(r.Client.Addr()) {
+		return nil, errBusy
+	}
+	defer s.waiting.Leave(r.Client.Addr())
+	return s.open(r)
 }
 
 // open is what r gets, with a slot where that is a file. Trouble is not told at once:
@@ -103,7 +113,8 @@ func (s *Server) refused(client netip.AddrPort, name string, err error) error {
 		s.log.Debug("no such file", "protocol", "tftp", "client", client, "name", name, "err", err)
 		return errNotFound
 	case errors.Is(err, errBusy):
-		s.flood.Log(s.ctx, slog.LevelWarn, "too many transfers", "protocol", "tftp", "client", client, "name", name, "limit", s.cfg.Transfers)
+		s.flood.Log(s.ctx, slog.LevelWarn, "too many transfers or requests", "protocol", "tftp", "client", client, "name", name,
+			"transfers", s.cfg.Transfers, "waiting", s.cfg.Waiting)
 		return errBusy
 	}
 	s.flood.Log(s.ctx, slog.LevelError, "file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
