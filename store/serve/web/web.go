@@ -25,19 +25,23 @@ type Front interface {
 
 // Config is what a Server is made of. The zero value works.
 type Config struct {
-	Addr  string        // to listen at; ":8080"
-	Stall time.Duration // a transfer of which the client takes no byte for so long is ended; 60 s
-	Idle  time.Duration // an open connection without a request is closed; 60 s
-	Grace time.Duration // for transfers in progress when the server stops; 5 s
-	Log   *slog.Logger  // nil is silent
+	Addr        string        // to listen at; ":8080"
+	Connections int           // at a time; further ones wait; 1024
+	PerClient   int           // of them, from one address; further ones are hung up on; 256
+	Stall       time.Duration // a transfer of which the client takes no byte for so long is ended; 60 s
+	Idle        time.Duration // an open connection without a request is closed; 60 s
+	Grace       time.Duration // for transfers in progress when the server stops; 5 s
+	Log         *slog.Logger  // nil is silent
 }
 
 // Defaults of Config, and limits that nobody needs to change.
 const (
-	defaultAddr  = ":8080"
-	defaultStall = time.Minute
-	defaultIdle  = time.Minute
-	defaultGrace = 5 * time.Second
+	defaultAddr        = ":8080"
+	defaultConnections = 1024
+	defaultPerClient   = 256
+	defaultStall       = time.Minute
+	defaultIdle        = time.Minute
+	defaultGrace       = 5 * time.Second
 
 	headerTimeout = 5 * time.Second
 	maxHeader     = 8 << 10 // bytes
@@ -53,14 +57,16 @@ type Server struct {
 // Listen binds the address of cfg. From then on requests wait for Serve.
 func Listen(cfg Config, f Front) (*Server, error) {
 	cfg.Addr = cmp.Or(cfg.Addr, defaultAddr)
+	cfg.Connections = cmp.Or(cfg.Connections, defaultConnections)
+	cfg.PerClient = cmp.Or(cfg.PerClient, defaultPerClient)
 	cfg.Stall = cmp.Or(cfg.Stall, defaultStall)
 	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
 	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Stall < 0 || cfg.Idle < 0 || cfg.Grace < 0 {
-		return nil, errors.New("http: a time is negative")
+	if cfg.Connections < 0 || cfg.PerClient < 0 || cfg.Stall < 0 || cfg.Idle < 0 || cfg.Grace < 0 {
+		return nil, errors.New("http: a limit or a time is negative")
 	}
 	ln, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
@@ -68,7 +74,7 @@ func Listen(cfg Config, f Front) (*Server, error) {
 	}
 	// There is no time limit for a whole answer: a slow board may take minutes, as
 	// long as it takes something.
-	return &Server{cfg: cfg, ln: ln, http: &http.Server{
+	return &Server{cfg: cfg, ln: limit(ln, cfg.Connections, cfg.PerClient), http: &http.Server{
 		Handler:                      Handler(cfg, f),
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  headerTimeout, // requests have no body

@@ -392,6 +392,82 @@ func TestManyClients(t *testing.T) {
 	wg.Wait()
 }
 
+// TestConnections opens more connections than there may be: the next one waits for an
+// open one to end.
+func TestConnections(t *testing.T) {
+	front, _ := servetest.NewFront(t, files)
+	s, stop := start(t, web.Config{Connections: 2}, front)
+	first, second, third := dial(t, s), dial(t, s), dial(t, s)
+	first.want("200 OK")
+	second.want("200 OK")
+	third.ask()
+	third.wantSilence()
+	first.Close()
+	third.want("200 OK")
+	dial(t, s).ask() // waits when the server stops
+	stop()
+}
+
+// TestConnectionsOfOneClient hangs up on a client that has its part.
+func TestConnectionsOfOneClient(t *testing.T) {
+	front, _ := servetest.NewFront(t, files)
+	s := listen(t, web.Config{Connections: 2, PerClient: 1}, front)
+	first := dial(t, s)
+	first.want("200 OK")
+	second := dial(t, s)
+	second.ask()
+	if _, err := second.in.ReadString('\n'); err == nil {
+		t.Error("a second connection of the client was answered")
+	}
+	first.Close()
+	for range 100 { // until the server has seen it
+		third := dial(t, s)
+		third.ask()
+		if line, err := third.in.ReadString('\n'); err == nil && strings.Contains(line, "200 OK") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Error("the client gets no connection any more")
+}
+
+// keptConn is a connection that asks for the same file again and again.
+type keptConn struct {
+	net.Conn
+	t  *testing.T
+	in *bufio.Reader
+}
+
+func dial(t *testing.T, s *web.Server) *keptConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return &keptConn{conn, t, bufio.NewReader(conn)}
+}
+
+func (c *keptConn) ask() { io.WriteString(c, "HEAD /91cdf03d/vmlinuz HTTP/1.1\r\nHost: x\r\n\r\n") }
+
+func (c *keptConn) want(status string) {
+	c.t.Helper()
+	c.ask()
+	if line, err := c.in.ReadString('\n'); err != nil || !strings.Contains(line, status) {
+		c.t.Errorf("answer %q, %v, want %s", line, err, status)
+	}
+}
+
+func (c *keptConn) wantSilence() {
+	c.t.Helper()
+	c.SetDeadline(time.Now().Add(200 * time.Millisecond))
+	if line, err := c.in.ReadString('\n'); err == nil {
+		c.t.Errorf("answer %q, want none", line)
+	}
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+}
+
 // TestStop ends a transfer that outlasts the grace time.
 func TestStop(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(32 << 20)})
@@ -418,8 +494,9 @@ func TestStop(t *testing.T) {
 
 func TestListenRefuses(t *testing.T) {
 	for name, cfg := range map[string]web.Config{
-		"negative time": {Addr: "127.0.0.1:0", Stall: -1},
-		"no address":    {Addr: "127.0.0.1"},
+		"negative time":  {Addr: "127.0.0.1:0", Stall: -1},
+		"negative limit": {Addr: "127.0.0.1:0", Connections: -1},
+		"no address":     {Addr: "127.0.0.1"},
 	} {
 		if _, err := web.Listen(cfg, closed{}); err == nil {
 			t.Errorf("%s: no error", name)
