@@ -69,6 +69,7 @@ type walker struct {
 	limits  Limits
 	visit   func(Place, newc.Entry, io.Reader) error
 	ended   func() // an archive's trailer was read; may be nil
+	began   func(Member)
 	in      *counter
 	r       *bufio.Reader
 	archive int
@@ -111,6 +112,9 @@ func (w *walker) member() error {
 		return fmt.Errorf("at byte %d of the file: %w", start, err)
 	}
 	defer z.Close()
+	if w.began != nil {
+		w.began(Member{start, format})
+	}
 	if format == codec.None {
 		if start%Align != 0 {
 			return fmt.Errorf("at byte %d of the file: %w", start, errMisaligned)

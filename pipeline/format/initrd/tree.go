@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/newc"
 )
 
@@ -21,10 +22,17 @@ type Tree struct {
 	// the order of the archives: the first 1000.
 	Problems []Problem
 	Archives int
-	Entries  int64 // in the archives; without trailers
+	Members  []Member // of each archive, in order
+	Entries  int64    // in the archives; without trailers
 
 	nodes  map[string]*Node
 	sorted []*Node
+}
+
+// Member is what one archive, or several in one compressed stream, stand in.
+type Member struct {
+	Offset int64 // of its first byte in the file
+	Format codec.Format
 }
 
 // Node is one name in a tree.
@@ -78,6 +86,7 @@ func ReadTree(r io.Reader, l Limits) (*Tree, error) {
 	src := &source{r: r}
 	w := newWalker(src, l, b.add)
 	w.ended = func() { clear(b.links) }
+	w.began = func(m Member) { t.Members = append(t.Members, m) }
 	err := w.walk()
 	for errors.Is(err, newc.ErrNoTrailer) {
 		b.problem(w.at, "", "the archive has no trailer", false)
@@ -109,6 +118,14 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
+}
+
+// Stopped is where and why a kernel would stop to unpack, and nil where it would not.
+func (t *Tree) Stopped() error {
+	if n := len(t.Problems); n > 0 && t.Problems[n-1].Stop {
+		return errors.New(t.Problems[n-1].Text)
+	}
+	return nil
 }
 
 // Lookup finds the node of a path, which has no symlinks above its last element, and nil
@@ -205,7 +222,7 @@ func target(e newc.Entry, body io.Reader) (string, error) {
 }
 
 func (b *builder) put(p Place, e newc.Entry, target string) error {
-	name, err := b.resolve(e.Name)
+	name, err := b.Resolve(e.Name)
 	if err != nil {
 		return err
 	}
@@ -341,29 +358,29 @@ func (b *builder) insert(n *Node) {
 // (usr/default_cpio_list).
 var builtin = []string{".", "dev", "root"}
 
-// resolve is the path of an entry's name with the symlinks above its last element
+// Resolve is the path of an entry's name with the symlinks above its last element
 // followed. Without its folder an entry cannot be made.
-func (b *builder) resolve(name string) (string, error) {
+func (t *Tree) Resolve(name string) (string, error) {
 	name = clean(name)
 	dir, last := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
-	if dir == "" || b.isDir(dir) {
+	if dir == "" || t.isDir(dir) {
 		return name, nil
 	}
-	dir, err := b.follow(dir, 40) // MAXSYMLINKS of the kernel
+	dir, err := t.follow(dir, 40) // MAXSYMLINKS of the kernel
 	if err != nil {
 		return "", err
 	}
 	return path.Join(dir, last), nil
 }
 
-func (b *builder) isDir(dir string) bool {
-	n := b.nodes[dir]
+func (t *Tree) isDir(dir string) bool {
+	n := t.nodes[dir]
 	return n != nil && n.Type() == newc.Dir || n == nil && slices.Contains(builtin, dir)
 }
 
 // follow resolves a folder's path element by element.
-func (b *builder) follow(dir string, links int) (string, error) {
+func (t *Tree) follow(dir string, links int) (string, error) {
 	at, rest := ".", dir
 	for rest != "" {
 		var element string
@@ -372,9 +389,9 @@ func (b *builder) follow(dir string, links int) (string, error) {
 		if next == ".." {
 			next = "."
 		}
-		n := b.nodes[next]
+		n := t.nodes[next]
 		switch {
-		case b.isDir(next):
+		case t.isDir(next):
 			at = next
 		case n == nil || n.Type() != newc.Symlink:
 			return "", errParent

@@ -7,13 +7,13 @@ import (
 	"path"
 	"strings"
 
+	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/newc"
 )
 
 // Edits are what is to change. Every one carries a label, the place of the rule that asked
-// for it, which its errors begin with. Paths have no leading slash; in globs * and ? stand
-// for anything within one element of a path and ** for any number of elements, so that
-// "usr/share/doc/**" is all in that folder, and not the folder.
+// for it, which its errors begin with. Paths have no leading slash; globs are those of
+// [initrd.Match].
 //
 // Remove and Rename look at the names in the base, Chmod and Chown at the names after
 // renaming. What is added keeps its own mode and owner.
@@ -34,6 +34,9 @@ type Add struct {
 	// Open opens the body, of Entry.Size bytes: a file's content, a symlink's target. It
 	// may be nil where there is none.
 	Open func() (io.ReadCloser, error)
+	// Weak folders only stand for what is in them: a folder that is there, or a symlink
+	// to one, stays as it is.
+	Weak bool
 }
 
 // Text is an Add.Open of bytes in memory.
@@ -64,7 +67,7 @@ type Chown struct {
 // check refuses edits that mean nothing, before anything is written.
 func (e Edits) check() error {
 	for _, r := range e.Remove {
-		if err := checkGlob(r.Glob); err != nil {
+		if err := initrd.CheckGlob(r.Glob); err != nil {
 			return fmt.Errorf("%s: %w", r.Label, err)
 		}
 	}
@@ -74,7 +77,7 @@ func (e Edits) check() error {
 		}
 	}
 	for _, c := range e.Chmod {
-		if err := checkGlob(c.Glob); err != nil {
+		if err := initrd.CheckGlob(c.Glob); err != nil {
 			return fmt.Errorf("%s: %w", c.Label, err)
 		}
 		if c.Mode&^newc.PermMask != 0 {
@@ -82,7 +85,7 @@ func (e Edits) check() error {
 		}
 	}
 	for _, c := range e.Chown {
-		if err := checkGlob(c.Glob); err != nil {
+		if err := initrd.CheckGlob(c.Glob); err != nil {
 			return fmt.Errorf("%s: %w", c.Label, err)
 		}
 		if min(c.UID, c.GID) < -1 || max(c.UID, c.GID) > 1<<32-1 {
@@ -141,46 +144,4 @@ func checkPath(name string) error {
 // below says whether name is dir or in it.
 func below(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, dir) && name[len(dir)] == '/'
-}
-
-func checkGlob(glob string) error {
-	for _, element := range strings.Split(glob, "/") {
-		if element == "" || element == "." || element == ".." {
-			return fmt.Errorf("glob %q has to be relative and clean", glob)
-		}
-		if _, err := path.Match(element, ""); err != nil {
-			return fmt.Errorf("glob %q: %w", glob, err)
-		}
-	}
-	return nil
-}
-
-// match says whether a clean glob stands for name.
-func match(glob, name string) bool {
-	return matchElements(strings.Split(glob, "/"), strings.Split(name, "/"))
-}
-
-func matchElements(glob, name []string) bool {
-	for len(glob) > 0 {
-		if glob[0] == "**" {
-			rest := glob[1:]
-			if len(rest) == 0 {
-				return len(name) > 0
-			}
-			for skip := range len(name) {
-				if matchElements(rest, name[skip:]) {
-					return true
-				}
-			}
-			return false
-		}
-		if len(name) == 0 {
-			return false
-		}
-		if ok, _ := path.Match(glob[0], name[0]); !ok {
-			return false
-		}
-		glob, name = glob[1:], name[1:]
-	}
-	return len(name) == 0
 }

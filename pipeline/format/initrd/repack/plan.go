@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/newc"
 )
 
@@ -15,6 +16,7 @@ import (
 // has, which edits have met something, and who shares an inode.
 type plan struct {
 	edits   Edits
+	under   *initrd.Tree // of the archives that stay in front; may be nil
 	epoch   uint32
 	stats   *Stats
 	met     map[string]bool // labels and kinds of edits that matched
@@ -135,7 +137,7 @@ func (p *plan) removed(name string) bool {
 	}
 	gone := false
 	for _, r := range p.edits.Remove {
-		if match(r.Glob, name) {
+		if initrd.Match(r.Glob, name) {
 			p.met["remove "+r.Label+r.Glob] = true
 			gone = true
 		}
@@ -149,7 +151,7 @@ func (p *plan) folderGone(dir string) bool {
 	}
 	gone, known := p.gone[dir]
 	if !known {
-		gone = slices.ContainsFunc(p.edits.Remove, func(r Remove) bool { return match(r.Glob, dir) }) || p.folderGone(path.Dir(dir))
+		gone = slices.ContainsFunc(p.edits.Remove, func(r Remove) bool { return initrd.Match(r.Glob, dir) }) || p.folderGone(path.Dir(dir))
 		p.gone[dir] = gone
 	}
 	return gone
@@ -179,13 +181,36 @@ func (p *plan) rename(v *verdict, name string) (string, error) {
 	return name, nil
 }
 
+// kind is the type of what the result has as name so far.
+func (p *plan) kind(name string) (uint32, bool) {
+	if t, ok := p.kinds[name]; ok || p.under == nil {
+		return t, ok
+	}
+	if n := p.beneath(name); n != nil {
+		return n.Type(), true
+	}
+	return 0, false
+}
+
+// beneath is what the archives in front have as name.
+func (p *plan) beneath(name string) *initrd.Node {
+	if p.under == nil {
+		return nil
+	}
+	at, err := p.under.Resolve(name)
+	if err != nil {
+		return nil // its folder is not there
+	}
+	return p.under.Lookup(at)
+}
+
 // parents appends the folders above name that the result does not have so far.
 func (p *plan) parents(label, name string, out *[]newc.Entry) error {
 	dir := path.Dir(name)
 	if dir == "." {
 		return nil
 	}
-	if t, ok := p.kinds[dir]; ok {
+	if t, ok := p.kind(dir); ok {
 		if t != newc.Dir && t != newc.Symlink {
 			return fmt.Errorf("%s: %s lies below %s, which is no folder", label, name, dir)
 		}
@@ -213,12 +238,24 @@ func (p *plan) replace(v *verdict, name string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
+	if a.Weak {
+		p.done[name] = true
+		return false, a.checkWeak(v.entry.Type())
+	}
 	if a.Entry.Type() != newc.Dir || v.entry.Type() != newc.Dir {
 		return true, nil
 	}
 	v.entry.Mode, v.entry.UID, v.entry.GID = a.Entry.Mode, a.Entry.UID, a.Entry.GID
 	v.change, p.done[name] = true, true
 	return false, nil
+}
+
+// checkWeak says whether what is there, of a type, can stand for the folder a.
+func (a *Add) checkWeak(there uint32) error {
+	if there == newc.Dir || there == newc.Symlink {
+		return nil
+	}
+	return fmt.Errorf("%s: %s is a folder here and none in the base", a.Label, a.Entry.Name)
 }
 
 // drop removes an entry, and sees to the data that other names of it need.
@@ -274,13 +311,13 @@ func (p *plan) attributes(v *verdict, name string, m *members) {
 	}
 	for n := range p.edits.Chmod {
 		c := &p.edits.Chmod[n]
-		if v.entry.Type() != newc.Symlink && match(c.Glob, name) {
+		if v.entry.Type() != newc.Symlink && initrd.Match(c.Glob, name) {
 			p.met["chmod "+c.Label+c.Glob] = true
 			m.mode = &c.Mode
 		}
 	}
 	for _, c := range p.edits.Chown {
-		if match(c.Glob, name) {
+		if initrd.Match(c.Glob, name) {
 			p.met["chown "+c.Label+c.Glob] = true
 			m.own(c)
 		}
@@ -333,6 +370,15 @@ func (p *plan) added() ([]*Add, error) {
 		}
 		for _, d := range dirs {
 			all = append(all, &Add{Label: a.Label, Entry: d})
+		}
+		if t, ok := p.kind(name); ok && a.Weak {
+			if err := a.checkWeak(t); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if p.shadows(a) {
+			all = append(all, &Add{Label: a.Label, Entry: newc.Entry{Name: name, Mode: newc.Symlink | 0o777, Size: 1}, Open: Text([]byte("."))})
 		}
 		p.kinds[name] = a.Entry.Type()
 		all = append(all, a)

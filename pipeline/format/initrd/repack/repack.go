@@ -50,9 +50,17 @@ type Stats struct {
 // nothing are errors, which name the archive, the offset and the entry, or the edit's
 // label.
 func Repack(ctx context.Context, base io.ReaderAt, size int64, edits Edits, w io.Writer, o Options) (Stats, error) {
+	return repackOn(ctx, base, size, edits, nil, w, o)
+}
+
+// repackOn is Repack of what stands behind archives that a kernel makes under of.
+func repackOn(ctx context.Context, base io.ReaderAt, size int64, edits Edits, under *initrd.Tree, w io.Writer, o Options) (Stats, error) {
 	var stats Stats
 	p, err := newPlan(edits, o.Epoch, &stats)
 	if err != nil {
+		return stats, err
+	}
+	if err := p.standOn(under); err != nil {
 		return stats, err
 	}
 	out := &countWriter{w: w}
