@@ -17,6 +17,10 @@ import (
 const (
 	lz4Magic = 0x184c2102
 	lz4Block = 8 << 20 // bytes, plain
+
+	// lz4Growth is how many bytes one of a block can stand for: 255 for a length. A member
+	// of few bytes shall not cost 8 MiB.
+	lz4Growth = 256
 )
 
 var errLZ4 = errors.New("malformed frame")
@@ -63,8 +67,8 @@ func (z *lz4Reader) block() error {
 	if _, err := z.r.Discard(4); err != nil {
 		return err
 	}
-	if z.plain == nil {
-		z.plain = make([]byte, lz4Block)
+	if n := min(lz4Block, lz4Growth*int(size)); len(z.plain) < n {
+		z.plain = make([]byte, n)
 	}
 	if cap(z.packed) < int(size) {
 		z.packed = make([]byte, size)

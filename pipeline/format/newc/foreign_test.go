@@ -26,7 +26,7 @@ func odd() []record {
 			Time: 0xffffffff, Dev: Device{0xffffff, 7}, RDev: Device{259, 0xfffff},
 		}, ""})
 	}
-	long := strings.Repeat("n", 4095)
+	long := strings.Repeat(strings.Repeat("n", 255)+"/", 16)[:4095]
 	return append(all,
 		record{Entry{Name: "links/a", Mode: Regular | 0o644, Ino: 9000, Links: 3, Dev: Device{8, 1}}, ""},
 		record{Entry{Name: "links/b", Mode: Regular | 0o644, Ino: 9000, Links: 3, Dev: Device{8, 2}, Size: 5}, "other"},

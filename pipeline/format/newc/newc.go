@@ -9,7 +9,7 @@
 // library. Reading is done here too: see [Reader].
 //
 // Limits of the format: sizes, owners, times and inodes have 32 bits, names have up to
-// 4095 bytes.
+// 4095 bytes, and their elements in the kernel up to 255.
 package newc
 
 import (
@@ -75,6 +75,21 @@ const (
 	maxName  = 4096 // with its NUL, PATH_MAX of the kernel
 )
 
+// MaxElement is how many bytes one element of a name, between two slashes, has at most:
+// NAME_MAX of the kernel.
+const MaxElement = 255
+
+// LongElement is the first element of name that no file system of the kernel takes, and ""
+// where there is none.
+func LongElement(name string) string {
+	for element := range strings.SplitSeq(name, "/") {
+		if len(element) > MaxElement {
+			return element
+		}
+	}
+	return ""
+}
+
 func (e Entry) check() error {
 	switch {
 	case e.Name == "" || strings.HasPrefix(e.Name, "/"):
@@ -85,6 +100,9 @@ func (e Entry) check() error {
 		return fmt.Errorf("entry %q: NUL in the name", e.Name)
 	case len(e.Name) >= maxName:
 		return fmt.Errorf("entry %.40q…: name of %d bytes, the format takes %d", e.Name, len(e.Name), maxName-1)
+	case LongElement(e.Name) != "":
+		return fmt.Errorf("entry %.40q…: the element %.40q… of its name has %d bytes, the kernel takes %d",
+			e.Name, LongElement(e.Name), len(LongElement(e.Name)), MaxElement)
 	case e.Name == Trailer:
 		return fmt.Errorf("entry %q: the name ends an archive", e.Name)
 	case e.Size < 0 || e.Size > math.MaxUint32:

@@ -42,6 +42,9 @@ func (l Limits) OrDefault() Limits {
 // device numbers, takes bad digits for 0, does not verify checksums and does not notice a
 // body that is cut off, so that archives are decoded here. It is not for concurrent use.
 type Reader struct {
+	// Base is where the archive begins in what the offsets of errors count from; 0.
+	Base int64
+
 	r      *bufio.Reader
 	limits Limits
 	name   []byte
@@ -62,9 +65,9 @@ func NewReaderLimits(r *bufio.Reader, l Limits) *Reader {
 	return &Reader{r: r, limits: l.OrDefault()}
 }
 
-// Offset is where the header of the current entry begins, in bytes from the archive's
-// start; after an error, of the entry that is damaged.
-func (r *Reader) Offset() int64 { return r.at }
+// Offset is where the header of the current entry begins, in bytes from where Base counts
+// from; after an error, of the entry that is damaged.
+func (r *Reader) Offset() int64 { return r.Base + r.at }
 
 // Consumed is how many bytes of the archive were read.
 func (r *Reader) Consumed() int64 { return r.off }
@@ -79,19 +82,48 @@ func (r *Reader) Next() (Entry, error) {
 	r.at, r.entry = r.off, Entry{}
 	e, err := r.header()
 	if err != nil {
-		return Entry{}, fmt.Errorf("header at byte %d: %w", r.at, err)
+		return Entry{}, fmt.Errorf("header at byte %d: %w", r.Offset(), err)
 	}
 	if e.Name == Trailer {
-		return Entry{}, io.EOF
+		return Entry{}, r.trailer(e)
 	}
+	r.entry = e
 	if r.count++; r.count > r.limits.Entries {
-		return Entry{}, fmt.Errorf("entry %.80q at byte %d: more than %d entries: %w", e.Name, r.at, r.limits.Entries, ErrLimit)
+		return Entry{}, r.failed(fmt.Errorf("more than %d entries: %w", r.limits.Entries, ErrLimit))
 	}
 	if r.off+e.Size > r.limits.Size {
-		return Entry{}, fmt.Errorf("entry %.80q at byte %d: more than %d bytes: %w", e.Name, r.at, r.limits.Size, ErrLimit)
+		return Entry{}, r.failed(fmt.Errorf("more than %d bytes: %w", r.limits.Size, ErrLimit))
 	}
-	r.entry, r.left, r.pad, r.sum = e, e.Size, -e.Size&3, 0
+	r.left, r.pad, r.sum = e.Size, -e.Size&3, 0
+	if e.Size == 0 {
+		return e, r.checkSum() // the kernel looks at that of an empty file, too
+	}
 	return e, nil
+}
+
+// trailer is io.EOF: the kernel takes no entry with a body for the end, unless it is a file.
+func (r *Reader) trailer(e Entry) error {
+	if e.Size != 0 {
+		return fmt.Errorf("header at byte %d: trailer with a body of %d bytes: %w", r.Offset(), e.Size, ErrFormat)
+	}
+	return io.EOF
+}
+
+// EntryError is trouble with one entry. Only what is wrong with a header, whose name may
+// not even be known, is told otherwise.
+type EntryError struct {
+	Name   string
+	Offset int64 // of the header, as [Reader.Offset]
+	Err    error
+}
+
+func (e *EntryError) Error() string {
+	return fmt.Sprintf("entry %.80q at byte %d: %v", e.Name, e.Offset, e.Err)
+}
+func (e *EntryError) Unwrap() error { return e.Err }
+
+func (r *Reader) failed(err error) error {
+	return &EntryError{Name: r.entry.Name, Offset: r.Offset(), Err: err}
 }
 
 // Read reads the body of the entry that Next returned. A body that ends early or has
@@ -104,17 +136,23 @@ func (r *Reader) Read(p []byte) (int, error) {
 	r.left -= int64(n)
 	r.off += int64(n)
 	r.add(p[:n])
-	if err == nil && r.left == 0 {
-		err = r.checkSum()
+	switch {
+	case err == io.EOF && r.left > 0:
+		return n, r.short()
+	case err != nil && err != io.EOF:
+		return n, r.failed(err)
+	case r.left == 0:
+		return n, r.checkSum()
 	}
-	if err == io.EOF {
-		err = r.short()
-	}
-	return n, err
+	return n, nil
 }
 
 func (r *Reader) short() error {
-	return fmt.Errorf("entry %.80q at byte %d: body ends at byte %d, %d bytes early: %w", r.entry.Name, r.at, r.off, r.left, ErrFormat)
+	early := r.left
+	if early == 0 {
+		early = r.pad
+	}
+	return r.failed(fmt.Errorf("body ends at byte %d, %d bytes early: %w", r.Base+r.off, early, ErrFormat))
 }
 
 // summed says whether the kernel checks the body's sum.
@@ -128,7 +166,7 @@ func (r *Reader) add(b []byte) {
 
 func (r *Reader) checkSum() error {
 	if r.summed() && r.sum != r.entry.Sum {
-		return fmt.Errorf("entry %.80q at byte %d: checksum %08x, the header says %08x: %w", r.entry.Name, r.at, r.sum, r.entry.Sum, ErrFormat)
+		return r.failed(fmt.Errorf("checksum %08x, the header says %08x: %w", r.sum, r.entry.Sum, ErrFormat))
 	}
 	return nil
 }
@@ -156,16 +194,18 @@ func (r *Reader) finish() error {
 		if err == io.EOF {
 			return r.short()
 		} else if err != nil {
-			return err
+			return r.failed(err)
 		}
 	}
 	n, err := r.r.Discard(int(r.pad))
 	r.off += int64(n)
+	r.pad -= int64(n)
 	if err == io.EOF {
 		return r.short()
+	} else if err != nil {
+		return r.failed(err)
 	}
-	r.pad = 0
-	return err
+	return nil
 }
 
 func (r *Reader) header() (Entry, error) {
@@ -199,7 +239,7 @@ func (r *Reader) full(b []byte) (int, error) {
 
 func (r *Reader) truncated(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("archive ends at byte %d, inside it: %w", r.off, ErrFormat)
+		return fmt.Errorf("archive ends at byte %d, inside it: %w", r.Base+r.off, ErrFormat)
 	}
 	return err
 }
