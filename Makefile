@@ -3,9 +3,10 @@
 BIN   := .build/piimg
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
-# What the tests need besides Go: an emulator, three TFTP clients, and other people's
+# What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
+# system, and other people's
 # tools that read what piimg writes.
-PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio gzip zstd device-tree-compiler kmod xz-utils
+PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64
 
 .PHONY: help quickstart build test race lint e2e bench fuzz deps clean
 

@@ -197,6 +197,8 @@ var (
 	errLink     = errors.New("the file that it is a hard link to is gone, so the kernel drops it")
 	errSelf     = errors.New("a hard link to itself: the kernel deletes the file")
 	errLoop     = errors.New("too many symlinks above it, so the kernel drops it")
+	errDot      = errors.New("its name ends with a dot and is no folder that is there, so the kernel drops it")
+	errSlash    = errors.New("its name ends with a slash and it, or what is there, is no folder, so the kernel drops it")
 	errName     = errors.New("an element of its name is longer than 255 bytes, so the kernel drops it")
 )
 
@@ -211,7 +213,7 @@ func (b *builder) add(p Place, e newc.Entry, body io.Reader) error {
 	if err == nil {
 		err = b.put(p, e, target)
 	}
-	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop, errName} {
+	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop, errDot, errSlash, errName} {
 		if errors.Is(err, dropped) {
 			b.problem(p, e.Name, err.Error(), false)
 			return nil
@@ -232,6 +234,21 @@ func target(e newc.Entry, body io.Reader) (string, error) {
 	return s, err
 }
 
+// checkEnd refuses the ends of a name that the kernel makes nothing of; name is the path.
+func (b *builder) checkEnd(e newc.Entry, name string) error {
+	bare := strings.TrimRight(e.Name, "/")
+	last := bare[strings.LastIndexByte(bare, '/')+1:]
+	switch {
+	case len(path.Base(name)) > newc.MaxElement:
+		return errName
+	case (last == "." || last == "..") && (e.Type() != newc.Dir || !b.isDir(name)):
+		return errDot
+	case len(bare) < len(e.Name) && (e.Type() != newc.Dir || b.nodes[name] != nil && !b.isDir(name)):
+		return errSlash
+	}
+	return nil
+}
+
 func (b *builder) put(p Place, e newc.Entry, target string) error {
 	name, steps, err := b.resolve(e.Name)
 	if b.steps += steps; b.steps > maxSteps {
@@ -240,8 +257,8 @@ func (b *builder) put(p Place, e newc.Entry, target string) error {
 	if err != nil {
 		return err
 	}
-	if len(path.Base(name)) > newc.MaxElement {
-		return errName
+	if err := b.checkEnd(e, name); err != nil {
+		return err
 	}
 	if b.text += int64(len(name) + len(target)); b.text > b.limits.Text {
 		return fmt.Errorf("names and targets of more than %d bytes: %w", b.limits.Text, newc.ErrLimit)
