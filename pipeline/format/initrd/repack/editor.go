@@ -56,7 +56,7 @@ func (e *editor) more(ctx context.Context, n int) (bool, error) {
 		} else {
 			e.buf = b
 		}
-		if e.read += int64(len(b)); e.read > ratioFrom && e.read/e.limits.Ratio > e.src.used() || e.read > e.limits.Size {
+		if e.read += int64(len(b)); e.read > ratioFrom && e.read/e.limits.Ratio > e.src.used() || e.plan.stats.Plain+e.read > e.limits.Size {
 			return false, fmt.Errorf("%d bytes of plain data out of %d: %w", e.read, e.src.used(), newc.ErrLimit)
 		}
 	}
@@ -110,7 +110,13 @@ func (e *editor) entry(ctx context.Context) (string, error) {
 		return "", orTruncated(err)
 	}
 	if entry.Name, err = newc.DecodeName(e.buf[newc.HeaderLen:head], n); err != nil || entry.Name == newc.Trailer {
+		if err == nil && entry.Size != 0 {
+			err = fmt.Errorf("trailer with a body of %d bytes: %w", entry.Size, newc.ErrFormat)
+		}
 		return entry.Name, err
+	}
+	if e.plan.text += int64(n); e.plan.text > e.limits.Text {
+		return entry.Name, fmt.Errorf("names of more than %d bytes: %w", e.limits.Text, newc.ErrLimit)
 	}
 	if e.plan.stats.Entries++; e.plan.stats.Entries > e.limits.Entries {
 		return entry.Name, fmt.Errorf("more than %d entries: %w", e.limits.Entries, newc.ErrLimit)

@@ -30,6 +30,7 @@ type plan struct {
 	serial  int // of the archive: a trailer ends hard links
 	spooled int64
 	ino     uint32 // the highest of the base
+	text    int64  // bytes of the names of the base
 }
 
 // group tells inodes of several names apart.
@@ -269,6 +270,7 @@ func (p *plan) drop(v verdict, m *members) (verdict, error) {
 		// the file that all names share; with more it would delete it first.
 		v.before = nil
 		v.entry.Name, v.entry.Links, v.change, m.data = m.kept, 1, true, true
+		m.apply(&v.entry)
 		return v, nil
 	}
 	v.drop = true
@@ -323,16 +325,21 @@ func (p *plan) attributes(v *verdict, name string, m *members) {
 		}
 	}
 	before := v.entry
+	m.apply(&v.entry)
+	v.change = v.change || v.entry != before
+}
+
+// apply gives an entry the mode and owner that the edits want.
+func (m *members) apply(e *newc.Entry) {
 	if m.mode != nil {
-		v.entry.Mode = v.entry.Type() | *m.mode
+		e.Mode = e.Type() | *m.mode
 	}
 	if m.uid != nil {
-		v.entry.UID = *m.uid
+		e.UID = *m.uid
 	}
 	if m.gid != nil {
-		v.entry.GID = *m.gid
+		e.GID = *m.gid
 	}
-	v.change = v.change || v.entry != before
 }
 
 func (m *members) own(c Chown) {

@@ -16,6 +16,7 @@ import (
 
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/initrd"
+	"piimg/pipeline/format/newc"
 )
 
 // Options are how to repack. The zero value keeps the compression where it can be written,
@@ -69,7 +70,9 @@ func repackOn(ctx context.Context, base io.ReaderAt, size int64, edits Edits, un
 		if r.at, err = r.skipNUL(r.at); err != nil {
 			return stats, err
 		}
-		stats.Archives++
+		if stats.Archives++; stats.Archives > r.limits.Archives {
+			return stats, fmt.Errorf("byte %d: more than %d archives: %w", r.at, r.limits.Archives, newc.ErrLimit)
+		}
 		if last, err = r.member(ctx); err != nil {
 			return stats, fmt.Errorf("archive %d: %w", stats.Archives, err)
 		}
