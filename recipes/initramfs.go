@@ -1,9 +1,9 @@
 package recipes
 
 import (
+	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"path"
 	"regexp"
@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"piimg/pipeline/format/initrd/overlay"
 )
 
 // fromURoot is the base that stands for the uroot stage.
@@ -19,29 +21,26 @@ const fromURoot = "uroot"
 func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 	i := &Initramfs{
 		Base:        r.base(t.must("base", `add base = "uroot", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
-		Mode:        r.mode(t.get("mode")),
+		Mode:        r.oneOf(t.get("mode"), "auto", "append", "repack"),
 		Compression: r.oneOf(t.get("compression"), "gzip", "zstd", "none"),
+		Level:       r.oneOf(t.get("level"), "auto", "fast", "default", "best"),
+		Recompress:  r.boolean(t.get("recompress")),
+		Normalize:   r.boolean(t.get("normalize")),
 		Overlays:    []string{},
 	}
 	i.Name = map[string]string{"gzip": "initramfs.cpio.gz", "zstd": "initramfs.cpio.zst", "none": "initramfs.cpio"}[i.Compression]
 	if n := t.get("name"); n != nil {
 		i.Name = r.imageName(n)
 	}
-	p := &placed{reader: r, at: map[string]*node{}}
-	for j, n := range r.list(t.get("file")) {
-		i.Files = append(i.Files, p.file(r.open(n), element("initramfs.file", j)))
-	}
-	for j, n := range r.list(t.get("symlink")) {
-		i.Symlinks = append(i.Symlinks, p.symlink(r.open(n), element("initramfs.symlink", j)))
-	}
-	for j, n := range r.list(t.get("node")) {
-		i.Nodes = append(i.Nodes, p.node(r.open(n), element("initramfs.node", j)))
-	}
+	p := &placed{reader: r, at: map[string]*node{}, dirs: map[string]bool{}}
+	p.read(t, i)
 	p.nested()
+	r.edits(t, i)
 	if n := t.get("modules"); n != nil {
 		i.Modules = r.modules(r.open(n))
 	}
 	i.Overlays = append(i.Overlays, p.overlays(r.texts(t.get("overlays")))...)
+	r.forced(t, i)
 	t.done()
 	return i
 }
@@ -64,20 +63,26 @@ func (r *reader) base(n *node, hasURoot bool) Ref {
 	return ref
 }
 
-func (r *reader) mode(n *node) string {
-	if s, ok := r.str(n); ok && s == "repack" {
-		r.fail(n, `use "append": one more archive behind the base, later entries win`, `"repack" is not in this version`)
-		return "append"
-	} else if !ok {
-		return "append"
-	}
-	return r.oneOf(n, "append")
-}
-
 // placed reads what is placed in the initramfs, one path once.
 type placed struct {
 	*reader
-	at map[string]*node // path in the archive to the value that says it
+	at   map[string]*node // path in the archive to the value that says it
+	dirs map[string]bool  // paths that are folders
+}
+
+func (p *placed) read(t *table, i *Initramfs) {
+	for j, n := range p.list(t.get("file")) {
+		i.Files = append(i.Files, p.file(p.open(n), element("initramfs.file", j)))
+	}
+	for j, n := range p.list(t.get("dir")) {
+		i.Dirs = append(i.Dirs, p.dir(p.open(n), element("initramfs.dir", j)))
+	}
+	for j, n := range p.list(t.get("symlink")) {
+		i.Symlinks = append(i.Symlinks, p.symlink(p.open(n), element("initramfs.symlink", j)))
+	}
+	for j, n := range p.list(t.get("node")) {
+		i.Nodes = append(i.Nodes, p.node(p.open(n), element("initramfs.node", j)))
+	}
 }
 
 func (p *placed) path(n *node) string {
@@ -98,7 +103,7 @@ func (p *placed) nested() {
 	for _, s := range slices.Sorted(maps.Keys(p.at)) {
 		n := p.at[s]
 		for dir := path.Dir(s); dir != "."; dir = path.Dir(dir) {
-			if upper := p.at[dir]; upper != nil {
+			if upper := p.at[dir]; upper != nil && !p.dirs[dir] {
 				p.fail(n, "", "%q is below %q, which is no folder: see %s", s, dir, upper.pos())
 			}
 		}
@@ -158,6 +163,20 @@ func templateFault(err error) string {
 	return fmt.Sprintf("line %s of the template: %s", m[1], msg)
 }
 
+func (p *placed) dir(t *table, key string) Dir {
+	d := Dir{Key: key, Mode: 0o755}
+	d.Path = p.path(t.must("path", `say where in the initramfs, such as "var/tmp"`))
+	if p.at[d.Path] != nil {
+		p.dirs[d.Path] = true
+	}
+	if n := t.get("mode"); n != nil {
+		d.Mode = p.perm(n, 0o7777)
+	}
+	d.UID, d.GID = p.owner(t.get("owner"))
+	t.done()
+	return d
+}
+
 func (p *placed) symlink(t *table, key string) Symlink {
 	l := Symlink{Key: key}
 	l.Path = p.path(t.must("path", "say where in the initramfs"))
@@ -173,10 +192,12 @@ func (p *placed) symlink(t *table, key string) Symlink {
 func (p *placed) node(t *table, key string) Node {
 	n := Node{Key: key, Mode: 0o600}
 	n.Path = p.path(t.must("path", `say where in the initramfs, such as "dev/console"`))
-	n.Type = p.oneOf(t.must("type", `"char" or "block"`), "char", "block")
-	major, _ := p.integer(t.must("major", "the number of the driver"), 0, 1<<12-1)
-	minor, _ := p.integer(t.must("minor", "the number of the device"), 0, 1<<20-1)
-	n.Major, n.Minor = uint32(major), uint32(minor)
+	n.Type = p.oneOf(t.must("type", `"char", "block" or "fifo"`), "char", "block", "fifo")
+	if n.Type != "fifo" {
+		major, _ := p.integer(t.must("major", "the number of the driver"), 0, 1<<12-1)
+		minor, _ := p.integer(t.must("minor", "the number of the device"), 0, 1<<20-1)
+		n.Major, n.Minor = uint32(major), uint32(minor)
+	}
 	if m := t.get("mode"); m != nil {
 		n.Mode = p.perm(m, 0o777)
 	}
@@ -246,28 +267,32 @@ func (p *placed) overlays(list []*node) []string {
 	return out
 }
 
-// overlay refuses what an overlay folder cannot hold: devices and the like, and setuid or
-// setgid files that nobody declared, since a checkout can set these bits unasked.
+// overlay looks at all of an overlay: what a folder cannot hold or a checkout sets unasked
+// is a mistake unless it is declared.
 func (p *placed) overlay(n *node, dir string) {
-	err := fs.WalkDir(p.root.FS(), dir, func(file string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Type() == fs.ModeSymlink {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		inside := strings.TrimPrefix(strings.TrimPrefix(file, dir), "/")
-		switch {
-		case !info.Mode().IsRegular():
-			p.fail(n, "declare devices as [[initramfs.node]]", "%q is no file, folder or link", file)
-		case info.Mode()&(fs.ModeSetuid|fs.ModeSetgid) != 0 && p.at[inside] == nil:
-			p.fail(n, fmt.Sprintf("chmod ug-s it, or declare it: [[initramfs.file]] path = %q, from = %q, with its mode", inside, file),
-				"%q is setuid or setgid", file)
-		}
-		return nil
-	})
+	root, err := p.root.OpenRoot(dir)
 	if err != nil {
 		p.add(unreadable(n, dir, err))
+		return
 	}
+	defer root.Close()
+	_, err = overlay.Read(root.FS(), func(name string) bool { return p.at[name] != nil && !p.dirs[name] })
+	for _, err := range unjoined(err) {
+		var bad *overlay.Error
+		if errors.As(err, &bad) {
+			p.fail(n, bad.Help, "%s %s", path.Join(dir, bad.Path), bad.Msg)
+		} else {
+			p.add(unreadable(n, dir, err))
+		}
+	}
+}
+
+func unjoined(err error) []error {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		return all.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }

@@ -79,7 +79,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			{"board-type=0x11", []Setting{{"gpu_mem", "16"}}},
 		},
 		Initramfs: &Initramfs{
-			Name: "initramfs.cpio.zst", Base: Ref{Path: "uroot"}, Mode: "append", Compression: "zstd", Overlays: []string{"overlay"},
+			Name: "initramfs.cpio.zst", Base: Ref{Path: "uroot"}, Mode: "append", Compression: "zstd", Level: "auto", Overlays: []string{"overlay"},
 			Files: []File{
 				{Path: "etc/hostname", Mode: 0o644, Content: "pi\n", Key: "initramfs.file[0]"},
 				{Path: "etc/issue", Mode: 0o600, UID: 1, GID: 2, Template: "{{.Name}} {{.Recipe}} {{.Epoch}}", Key: "initramfs.file[1]"},
@@ -325,5 +325,57 @@ func TestUnknownBoard(t *testing.T) {
 	var hint interface{ Hint() string }
 	if !errors.As(err, &hint) || !errors.Is(err, fs.ErrNotExist) || hint.Hint() != `did you mean "pi4b"?` {
 		t.Errorf("BoardByName(pi4) = %v; want a hint", err)
+	}
+}
+
+func TestLoadReadsEdits(t *testing.T) {
+	laySmall(t, map[string]string{"base.cpio": "", "small.toml": small + `
+[initramfs]
+base = "base.cpio"
+level = "fast"
+recompress = true
+normalize = true
+remove = ["usr/share/doc/**", "**/*.pyc"]
+[[initramfs.dir]]
+path = "var/tmp"
+mode = "1777"
+[[initramfs.file]]
+path = "var/tmp/f"
+content = ""
+[[initramfs.rename]]
+from = "sbin/init.real"
+to = "sbin/init"
+[[initramfs.chmod]]
+path = "usr/bin/*"
+mode = "0700"
+[[initramfs.chown]]
+path = "home/pi/**"
+owner = "1000:1001"
+[[initramfs.node]]
+path = "run/initctl"
+type = "fifo"
+`})
+	got := mustLoad(t, "small.toml")
+	want := &Initramfs{
+		Name: "initramfs.cpio.gz", Base: Ref{Path: "base.cpio"}, Mode: "auto", Compression: "gzip", Level: "fast",
+		Recompress: true, Normalize: true, Overlays: []string{}, Remove: []string{"usr/share/doc/**", "**/*.pyc"},
+		Dirs:    []Dir{{"var/tmp", 0o1777, 0, 0, "initramfs.dir[0]"}},
+		Files:   []File{{Path: "var/tmp/f", Mode: 0o644, Key: "initramfs.file[0]"}},
+		Nodes:   []Node{{Path: "run/initctl", Type: "fifo", Mode: 0o600, Key: "initramfs.node[0]"}},
+		Renames: []Rename{{"sbin/init.real", "sbin/init", "initramfs.rename[0]"}},
+		Chmods:  []Chmod{{"usr/bin/*", 0o700, "initramfs.chmod[0]"}},
+		Chowns:  []Chown{{"home/pi/**", 1000, 1001, "initramfs.chown[0]"}},
+	}
+	if diff := cmp.Diff(want, got.Initramfs); diff != "" {
+		t.Errorf("Load (-want +got):\n%s", diff)
+	}
+	var b bytes.Buffer
+	if err := got.Show(&b); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "shown.toml", b.String())
+	again := mustLoad(t, "shown.toml")
+	if diff := cmp.Diff(got.Initramfs, again.Initramfs); diff != "" {
+		t.Errorf("Show loses something (-want +got):\n%s", diff)
 	}
 }

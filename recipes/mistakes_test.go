@@ -121,6 +121,7 @@ func lab(t *testing.T) (good string) {
 		"suid/bin/sudo":          "",
 		"files/su":               "",
 		"odd/readme":             "",
+		"meta/.piimg-meta":       "etc/x 0644 root\n",
 		"uroot":                  "",
 		"../outside.txt":         "",
 		"overlay/.hidden/secret": "",

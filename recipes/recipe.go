@@ -125,15 +125,29 @@ type Setting struct {
 
 // Initramfs is the [initramfs] table.
 type Initramfs struct {
-	Name        string    `json:"name"`        // in the image; initramfs.cpio.gz, .zst or none, by Compression
-	Base        Ref       `json:"base"`        // Path "uroot" without a source is the uroot stage
-	Mode        string    `json:"mode"`        // "append"
-	Compression string    `json:"compression"` // "gzip", "zstd" or "none": of what piimg writes itself
-	Overlays    []string  `json:"overlays"`    // folders beside the recipe
+	Name        string    `json:"name"`                 // in the image; initramfs.cpio.gz, .zst or none, by Compression
+	Base        Ref       `json:"base"`                 // Path "uroot" without a source is the uroot stage
+	Mode        string    `json:"mode"`                 // "auto", "append" or "repack"
+	Compression string    `json:"compression"`          // "gzip", "zstd" or "none": of what piimg writes itself
+	Level       string    `json:"level"`                // "auto", "fast", "default" or "best"
+	Recompress  bool      `json:"recompress,omitempty"` // encode all of the base anew
+	Normalize   bool      `json:"normalize,omitempty"`  // sort, renumber and clamp all of it
+	Overlays    []string  `json:"overlays"`             // folders beside the recipe
 	Files       []File    `json:"file,omitempty"`
+	Dirs        []Dir     `json:"dir,omitempty"`
 	Symlinks    []Symlink `json:"symlink,omitempty"`
 	Nodes       []Node    `json:"node,omitempty"`
+	Remove      []string  `json:"remove,omitempty"` // globs of paths in the base
+	Renames     []Rename  `json:"rename,omitempty"`
+	Chmods      []Chmod   `json:"chmod,omitempty"`
+	Chowns      []Chown   `json:"chown,omitempty"`
 	Modules     *Modules  `json:"modules,omitempty"`
+}
+
+// Rewrites says whether something is asked for that no archive behind the base can do.
+// Chmod and chown may be such things too: that depends on what they match.
+func (i *Initramfs) Rewrites() bool {
+	return i.Mode == "repack" || i.Recompress || i.Normalize || len(i.Remove)+len(i.Renames) > 0
 }
 
 // Modules is the [initramfs.modules] table: kernel modules with all that they need.
@@ -164,6 +178,41 @@ type TemplateData struct {
 	Epoch  int64
 }
 
+// Dir is one [[initramfs.dir]].
+type Dir struct {
+	Path string `json:"path"`
+	Mode uint32 `json:"mode"`
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+
+	Key string `json:"-"`
+}
+
+// Rename is one [[initramfs.rename]] of a file or folder of the base.
+type Rename struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+
+	Key string `json:"-"`
+}
+
+// Chmod is one [[initramfs.chmod]]: of what matches in the base and in the overlays.
+type Chmod struct {
+	Glob string `json:"path"`
+	Mode uint32 `json:"mode"`
+
+	Key string `json:"-"`
+}
+
+// Chown is one [[initramfs.chown]]: of what matches in the base and in the overlays.
+type Chown struct {
+	Glob string `json:"path"`
+	UID  uint32 `json:"uid"`
+	GID  uint32 `json:"gid"`
+
+	Key string `json:"-"`
+}
+
 // Symlink is one [[initramfs.symlink]].
 type Symlink struct {
 	Path   string `json:"path"`
@@ -172,10 +221,10 @@ type Symlink struct {
 	Key string `json:"-"`
 }
 
-// Node is one [[initramfs.node]]: a device.
+// Node is one [[initramfs.node]]: a device or a FIFO.
 type Node struct {
 	Path  string `json:"path"`
-	Type  string `json:"type"` // "char" or "block"
+	Type  string `json:"type"` // "char", "block" or "fifo"
 	Major uint32 `json:"major"`
 	Minor uint32 `json:"minor"`
 	Mode  uint32 `json:"mode"`

@@ -117,7 +117,11 @@ func (s *show) initramfs(i *Initramfs) {
 	s.text("base", i.Base.String())
 	s.text("mode", i.Mode)
 	s.text("compression", i.Compression)
+	s.text("level", i.Level)
+	s.flag("recompress", i.Recompress)
+	s.flag("normalize", i.Normalize)
 	s.list("overlays", i.Overlays)
+	s.optionalList("remove", i.Remove)
 	for _, f := range i.Files {
 		s.element(f.Key)
 		s.text("path", f.Path)
@@ -131,6 +135,11 @@ func (s *show) initramfs(i *Initramfs) {
 			s.text("content", f.Content)
 		}
 	}
+	for _, d := range i.Dirs {
+		s.element(d.Key)
+		s.text("path", d.Path)
+		s.perm(d.Mode, d.UID, d.GID)
+	}
 	for _, l := range i.Symlinks {
 		s.element(l.Key)
 		s.text("path", l.Path)
@@ -140,16 +149,37 @@ func (s *show) initramfs(i *Initramfs) {
 		s.element(n.Key)
 		s.text("path", n.Path)
 		s.text("type", n.Type)
-		s.line("major", fmt.Sprint(n.Major))
-		s.line("minor", fmt.Sprint(n.Minor))
+		if n.Type != "fifo" {
+			s.line("major", fmt.Sprint(n.Major))
+			s.line("minor", fmt.Sprint(n.Minor))
+		}
 		s.perm(n.Mode, n.UID, n.GID)
 	}
+	s.edits(i)
 	if m := i.Modules; m != nil {
 		s.table("initramfs.modules")
 		s.text("from", m.From)
 		s.text("path", m.Path)
 		s.list("select", m.Select)
 		s.line("decompress", fmt.Sprint(m.Decompress))
+	}
+}
+
+func (s *show) edits(i *Initramfs) {
+	for _, r := range i.Renames {
+		s.element(r.Key)
+		s.text("from", r.From)
+		s.text("to", r.To)
+	}
+	for _, c := range i.Chmods {
+		s.element(c.Key)
+		s.text("path", c.Glob)
+		s.text("mode", fmt.Sprintf("%04o", c.Mode))
+	}
+	for _, c := range i.Chowns {
+		s.element(c.Key)
+		s.text("path", c.Glob)
+		s.text("owner", fmt.Sprintf("%d:%d", c.UID, c.GID))
 	}
 }
 
@@ -175,6 +205,12 @@ func (s *show) text(key, v string) { s.line(key, tomlString(v)) }
 func (s *show) optional(key, v string) {
 	if v != "" {
 		s.text(key, v)
+	}
+}
+
+func (s *show) flag(key string, on bool) {
+	if on {
+		s.line(key, "true")
 	}
 }
 

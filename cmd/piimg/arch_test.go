@@ -27,11 +27,12 @@ var floors = []struct {
 
 // siblings are imports within a floor that are meant.
 var siblings = map[string][]string{
-	"pipeline/format/initrd":        {"pipeline/format/codec", "pipeline/format/newc"},                                                      // an initramfs is archives in compressed members
-	"pipeline/format/initrd/repack": {"pipeline/format/codec", "pipeline/format/deflate", "pipeline/format/initrd", "pipeline/format/newc"}, // it writes one anew
-	"pipeline/format/overlaymap":    {"pipeline/format/fdt"},                                                                                // the map is a device tree
-	"pipeline/stages/initramfs":     {"pipeline/stages/uroot"},                                                                              // the name of its output
-	"cmd/piimg":                     {"pipeline/stages"},                                                                                    // the list of stages
+	"pipeline/format/initrd":         {"pipeline/format/codec", "pipeline/format/newc"},                                                      // an initramfs is archives in compressed members
+	"pipeline/format/initrd/overlay": {"pipeline/format/initrd", "pipeline/format/initrd/repack", "pipeline/format/newc"},                    // what is to be added
+	"pipeline/format/initrd/repack":  {"pipeline/format/codec", "pipeline/format/deflate", "pipeline/format/initrd", "pipeline/format/newc"}, // it writes one anew
+	"pipeline/format/overlaymap":     {"pipeline/format/fdt"},                                                                                // the map is a device tree
+	"pipeline/stages/initramfs":      {"pipeline/stages/uroot"},                                                                              // the name of its output
+	"cmd/piimg":                      {"pipeline/stages"},                                                                                    // the list of stages
 }
 
 // storeFree is what nothing below store may import: a front end needs no toolchain.

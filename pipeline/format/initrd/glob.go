@@ -23,9 +23,9 @@ func CheckGlob(glob string) error {
 // Match says whether a glob that [CheckGlob] has passed stands for name, a path in a tree.
 // * ? and [a-z] stand for anything within one element of a path, a backslash takes the
 // meaning from what follows it, and ** stands for any number of elements: "usr/share/**"
-// is all that is in that folder, and not the folder.
+// is all that is in that folder, and not the folder. Nothing stands for ".", the root.
 func Match(glob, name string) bool {
-	return matchElements(strings.Split(glob, "/"), strings.Split(name, "/"))
+	return name != "." && matchElements(strings.Split(glob, "/"), strings.Split(name, "/"))
 }
 
 func matchElements(glob, name []string) bool {

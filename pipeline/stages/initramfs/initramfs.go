@@ -1,6 +1,6 @@
-// Package initramfs is the stage that puts the recipe's own files on top of a base
-// archive. The base's bytes stay as they are; what is added is one more archive behind
-// it, and later entries win in the kernel.
+// Package initramfs is the stage that changes a base archive as the recipe says. Where all
+// of it can be done by one more archive behind the base, the base's bytes stay as they are:
+// later entries win in the kernel. Otherwise the base is written anew, in one pass.
 package initramfs
 
 import (
@@ -9,16 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"text/template"
 
 	"piimg/pipeline"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/initrd"
-	"piimg/pipeline/format/newc"
-	"piimg/pipeline/stages/uroot"
+	"piimg/pipeline/format/initrd/repack"
 	"piimg/recipes"
-	"piimg/store"
 )
 
 // Stage is the initramfs stage.
@@ -27,15 +24,25 @@ type Stage struct{}
 type params struct {
 	Name        string            `json:"name"`
 	Base        recipes.Ref       `json:"base"`
+	Mode        string            `json:"mode"`
 	Compression codec.Format      `json:"compression"`
+	Level       string            `json:"level"`
+	Recompress  bool              `json:"recompress"`
+	Normalize   bool              `json:"normalize"`
+	Rewrites    bool              `json:"rewrites"` // whatever the base has
 	Overlays    []string          `json:"overlays"`
 	Files       []recipes.File    `json:"files"` // templates are rendered, as Content
+	Dirs        []recipes.Dir     `json:"dirs"`
 	Symlinks    []recipes.Symlink `json:"symlinks"`
 	Nodes       []recipes.Node    `json:"nodes"`
+	Remove      []string          `json:"remove"`
+	Renames     []recipes.Rename  `json:"renames"`
+	Chmods      []recipes.Chmod   `json:"chmods"`
+	Chowns      []recipes.Chown   `json:"chowns"`
 }
 
 func (Stage) Name() string { return "initramfs" }
-func (Stage) Version() int { return 1 }
+func (Stage) Version() int { return 2 }
 
 // Plan renders the templates and declares the base and all files beside the recipe.
 func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
@@ -44,8 +51,10 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 		return nil, nil
 	}
 	p := params{
-		Name: i.Name, Base: i.Base, Compression: codec.Format(i.Compression),
-		Overlays: i.Overlays, Symlinks: i.Symlinks, Nodes: i.Nodes,
+		Name: i.Name, Base: i.Base, Mode: i.Mode, Compression: codec.Format(i.Compression), Level: i.Level,
+		Recompress: i.Recompress, Normalize: i.Normalize, Rewrites: i.Rewrites(),
+		Overlays: i.Overlays, Dirs: i.Dirs, Symlinks: i.Symlinks, Nodes: i.Nodes,
+		Remove: i.Remove, Renames: i.Renames, Chmods: i.Chmods, Chowns: i.Chowns,
 	}
 	s := &pipeline.Step{Tools: []pipeline.Tool{
 		{Name: "compress", Version: func(context.Context) (string, error) { return codec.Encoder, nil }},
@@ -71,7 +80,7 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	return s, nil
 }
 
-// render turns a template into content.
+// render makes plain content of a template.
 func render(f recipes.File, w pipeline.Wish) (recipes.File, error) {
 	if f.Template == "" {
 		return f, nil
@@ -89,89 +98,137 @@ func render(f recipes.File, w pipeline.Wish) (recipes.File, error) {
 	return f, nil
 }
 
-// Run stores the base as it is and the overlay as a second part.
+// surgery is one run of the stage.
+type surgery struct {
+	params
+	job  *pipeline.Job
+	base *base
+	tree *initrd.Tree // of the base
+	top  layer
+}
+
+// Run writes the archive.
 func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
-	var p params
-	if err := job.Params(&p); err != nil {
+	s := &surgery{job: job}
+	if err := job.Params(&s.params); err != nil {
 		return err
 	}
-	base, err := baseBlob(ctx, job, p)
+	b, err := openBase(ctx, job, s.Base)
 	if err != nil {
 		return job.At("initramfs.base", err)
 	}
-	inBase, err := contents(ctx, job, base)
-	if err != nil {
+	defer b.Close()
+	s.base = b
+	if s.tree, err = b.tree(); err != nil {
 		return job.At("initramfs.base", err)
 	}
-	if err := noModules(inBase, job.NeedFact("modules", "modules.release")); err != nil {
-		return fmt.Errorf("initramfs.modules: %w", err)
+	if err := noModules(s.tree, job.NeedFact("modules", "modules.release")); err != nil {
+		return job.At("initramfs.modules", err)
 	}
-	top, err := collect(ctx, job, p)
-	if err != nil {
+	if s.top, err = collect(ctx, job, s.params); err != nil {
 		return err
 	}
-	if err := top.addParents(inBase); err != nil {
-		return fmt.Errorf("initramfs: %w", err)
+	edits, err := s.edits()
+	if err == nil {
+		err = s.write(ctx, edits)
 	}
-	job.From(p.Name, "initramfs.base", p.Base.String())
-	for name, i := range top {
-		if !i.weak {
-			job.From(p.Name+"!"+name, i.key, i.from)
+	var e *repack.EditError
+	if errors.As(err, &e) {
+		return job.At(e.Label, e.Err)
+	}
+	return err
+}
+
+// write writes what edits ask for, behind the base or in the place of it.
+func (s *surgery) write(ctx context.Context, edits *repack.Edits) error {
+	s.job.From(s.Name, "initramfs.base", s.Base.String())
+	for name, i := range s.top {
+		if !i.Weak {
+			s.job.From(s.Name+"!"+name, i.key, i.from)
 		}
 	}
-	if len(top) == 0 && initrd.Padding(base.Size) == 0 {
-		return job.Join(ctx, p.Name, base)
+	if edits == nil {
+		return s.append(ctx)
 	}
-	overlay, err := job.Blob(ctx, func(w io.Writer) error {
+	return s.repack(ctx, *edits)
+}
+
+func (s *surgery) append(ctx context.Context) error {
+	blob, err := s.base.store(ctx, s.job)
+	if err != nil {
+		return s.job.At("initramfs.base", err)
+	}
+	padding := initrd.Padding(blob.Size)
+	if len(s.top) == 0 && padding == 0 {
+		return s.job.Join(ctx, s.Name, blob)
+	}
+	overlay, err := s.job.Blob(ctx, func(w io.Writer) error {
 		// A base of odd length is padded by the part behind it, so that its own
 		// bytes stay as they are.
-		if _, err := w.Write(make([]byte, initrd.Padding(base.Size))); err != nil {
+		if _, err := w.Write(make([]byte, padding)); err != nil || len(s.top) == 0 {
 			return err
 		}
-		return initrd.WritePart(w, p.Compression, func(w io.Writer) error { return top.write(w, job.Epoch()) })
-	})
-	if err != nil {
-		return fmt.Errorf("initramfs: %w", err)
-	}
-	return job.Join(ctx, p.Name, base, overlay)
-}
-
-// baseBlob is the base archive in the store.
-func baseBlob(ctx context.Context, job *pipeline.Job, p params) (store.Blob, error) {
-	if p.Base.String() == "uroot" {
-		made := job.Need("uroot")
-		if len(made) != 1 || made[0].Path != uroot.Output {
-			return store.Blob{}, errors.New("the uroot stage made no archive")
-		}
-		return made[0].Parts[0], nil
-	}
-	fsys, name, err := job.One(ctx, p.Base)
-	if err != nil {
-		return store.Blob{}, err
-	}
-	return job.Blob(ctx, func(w io.Writer) error {
-		f, err := fsys.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = io.Copy(w, f)
+		_, err := repack.WriteOverlay(ctx, w, s.tree, s.top.adds(), s.options(codec.Best))
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return s.job.Join(ctx, s.Name, blob, overlay)
 }
 
-// contents are the types of what the base has, by path. Reading them also proves that the
-// base is an initramfs at all.
-func contents(ctx context.Context, job *pipeline.Job, base store.Blob) (map[string]uint32, error) {
-	r, err := job.Open(ctx, store.NewFile("base", 0o644, base))
-	if err != nil {
-		return nil, err
+func (s *surgery) repack(ctx context.Context, edits repack.Edits) error {
+	write := repack.Repack
+	if s.Normalize {
+		write = s.normalize
 	}
-	defer r.Close()
-	types := map[string]uint32{}
-	err = initrd.Walk(r, func(e newc.Entry, _ io.Reader) error {
-		types[path.Clean(e.Name)] = e.Type()
-		return nil
+	var stats repack.Stats
+	blob, err := s.job.Blob(ctx, func(w io.Writer) (err error) {
+		stats, err = write(ctx, s.base, s.base.size, edits, w, s.options(s.level()))
+		return err
 	})
-	return types, err
+	if err != nil {
+		return err
+	}
+	s.job.Log("%s: %d added, %d removed, %d changed; %d of %d bytes are the base's own", s.Name, stats.Added, stats.Removed, stats.Changed, stats.Reused, stats.Written)
+	return s.job.Join(ctx, s.Name, blob)
+}
+
+// normalize repacks into a file of the job's own, and from there on.
+func (s *surgery) normalize(ctx context.Context, r io.ReaderAt, size int64, edits repack.Edits, w io.Writer, o repack.Options) (repack.Stats, error) {
+	edited, err := scratch(s.job)
+	if err != nil {
+		return repack.Stats{}, err
+	}
+	defer edited.Close()
+	bodies, err := scratch(s.job)
+	if err != nil {
+		return repack.Stats{}, err
+	}
+	defer bodies.Close()
+	plain := o
+	plain.Format = codec.None
+	stats, err := repack.Repack(ctx, r, size, edits, edited, plain)
+	if err != nil {
+		return stats, err
+	}
+	return repack.Normalize(ctx, edited, stats.Written, bodies, w, o)
+}
+
+func (s *surgery) options(auto codec.Level) repack.Options {
+	levels := map[string]codec.Level{"fast": codec.Fast, "default": codec.Default, "best": codec.Best}
+	l, said := levels[s.Level]
+	if !said {
+		l = auto
+	}
+	return repack.Options{Format: s.Compression, Level: l, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch())}
+}
+
+// level is what to spend where the recipe does not say: as little as gives most of the
+// size where everything is encoded anew, and the best where that is a few blocks of gzip.
+func (s *surgery) level() codec.Level {
+	if s.Recompress || s.Normalize || s.Compression != codec.Gzip {
+		return codec.Default
+	}
+	return codec.Best
 }

@@ -2,7 +2,6 @@ package repack
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"path"
 
@@ -116,7 +115,7 @@ func (p *plan) standOn(under *initrd.Tree) error {
 	for n := range under.All() {
 		dir := path.Dir(n.Path)
 		if a := p.adds[dir]; a != nil && a.Entry.Type() != newc.Dir {
-			return fmt.Errorf("%s: takes the place of the folder %s, which has %s in it: remove that first", a.Label, dir, n.Path)
+			return wrong(a.Label, "takes the place of the folder %s, which has %s in it: remove that first", dir, n.Path)
 		}
 	}
 	return nil

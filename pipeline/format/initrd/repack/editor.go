@@ -276,7 +276,7 @@ func (e *editor) add(ctx context.Context) error {
 			return err
 		}
 		if err := e.addOne(a); err != nil {
-			return fmt.Errorf("%s: add %s: %w", a.Label, a.Entry.Name, err)
+			return wrong(a.Label, "add %s: %w", a.Entry.Name, err)
 		}
 		e.plan.stats.Added++
 	}

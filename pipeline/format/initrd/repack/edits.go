@@ -68,28 +68,28 @@ type Chown struct {
 func (e Edits) check() error {
 	for _, r := range e.Remove {
 		if err := initrd.CheckGlob(r.Glob); err != nil {
-			return fmt.Errorf("%s: %w", r.Label, err)
+			return &EditError{r.Label, err}
 		}
 	}
 	for _, r := range e.Rename {
 		if err := checkRename(r); err != nil {
-			return fmt.Errorf("%s: %w", r.Label, err)
+			return &EditError{r.Label, err}
 		}
 	}
 	for _, c := range e.Chmod {
 		if err := initrd.CheckGlob(c.Glob); err != nil {
-			return fmt.Errorf("%s: %w", c.Label, err)
+			return &EditError{c.Label, err}
 		}
 		if c.Mode&^newc.PermMask != 0 {
-			return fmt.Errorf("%s: mode %o has more than permission bits", c.Label, c.Mode)
+			return wrong(c.Label, "mode %o has more than permission bits", c.Mode)
 		}
 	}
 	for _, c := range e.Chown {
 		if err := initrd.CheckGlob(c.Glob); err != nil {
-			return fmt.Errorf("%s: %w", c.Label, err)
+			return &EditError{c.Label, err}
 		}
 		if min(c.UID, c.GID) < -1 || max(c.UID, c.GID) > 1<<32-1 {
-			return fmt.Errorf("%s: owner %d:%d does not fit into 32 bits", c.Label, c.UID, c.GID)
+			return wrong(c.Label, "owner %d:%d does not fit into 32 bits", c.UID, c.GID)
 		}
 	}
 	return e.checkAdds()
@@ -99,17 +99,17 @@ func (e Edits) checkAdds() error {
 	labels := map[string]string{}
 	for _, a := range e.Add {
 		if err := checkPath(a.Entry.Name); err != nil {
-			return fmt.Errorf("%s: %w", a.Label, err)
+			return &EditError{a.Label, err}
 		}
 		if first, ok := labels[a.Entry.Name]; ok {
-			return fmt.Errorf("%s: %s is added by %s already", a.Label, a.Entry.Name, first)
+			return wrong(a.Label, "%s is added by %s already", a.Entry.Name, first)
 		}
 		labels[a.Entry.Name] = a.Label
 		switch {
 		case a.Entry.Size < 0 || a.Entry.Size > 1<<32-1:
-			return fmt.Errorf("%s: %s: size %d does not fit into 32 bits", a.Label, a.Entry.Name, a.Entry.Size)
+			return wrong(a.Label, "%s: size %d does not fit into 32 bits", a.Entry.Name, a.Entry.Size)
 		case a.Entry.Size > 0 && (!a.Entry.HasBody() || a.Open == nil):
-			return fmt.Errorf("%s: %s: %d bytes without a body", a.Label, a.Entry.Name, a.Entry.Size)
+			return wrong(a.Label, "%s: %d bytes without a body", a.Entry.Name, a.Entry.Size)
 		}
 	}
 	return nil
@@ -144,4 +144,17 @@ func checkPath(name string) error {
 // below says whether name is dir or in it.
 func below(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, dir) && name[len(dir)] == '/'
+}
+
+// EditError is an error about one of the edits.
+type EditError struct {
+	Label string
+	Err   error
+}
+
+func (e *EditError) Error() string { return e.Label + ": " + e.Err.Error() }
+func (e *EditError) Unwrap() error { return e.Err }
+
+func wrong(label, format string, args ...any) error {
+	return &EditError{label, fmt.Errorf(format, args...)}
 }

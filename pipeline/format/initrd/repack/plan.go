@@ -112,7 +112,7 @@ func (p *plan) decide(e newc.Entry) (verdict, error) {
 	p.attributes(&v, name, m)
 	p.restore(&v, m)
 	if label, ok := p.made[name]; ok && e.Type() != newc.Dir {
-		return v, fmt.Errorf("%s: needs the folder %s, which is none here", label, name)
+		return v, wrong(label, "needs the folder %s, which is none here", name)
 	}
 	p.kinds[name] = e.Type()
 	if v.change {
@@ -167,17 +167,17 @@ func (p *plan) rename(v *verdict, name string) (string, error) {
 		p.met["rename "+r.Label+r.From] = true
 		name = r.To + name[len(r.From):]
 		if _, ok := p.kinds[name]; ok && p.renamed[name] == "" {
-			return name, fmt.Errorf("%s: %s is there already", r.Label, name)
+			return name, wrong(r.Label, "%s is there already", name)
 		}
 		if len(name) > 4095 {
-			return name, fmt.Errorf("%s: path of %d bytes, the kernel takes 4095", r.Label, len(name))
+			return name, wrong(r.Label, "path of %d bytes, the kernel takes 4095", len(name))
 		}
 		p.renamed[name] = r.Label
 		v.entry.Name, v.change = name, true
 		return name, p.parents(r.Label, name, &v.before)
 	}
 	if label, ok := p.renamed[name]; ok {
-		return name, fmt.Errorf("%s: %s is there already", label, name)
+		return name, wrong(label, "%s is there already", name)
 	}
 	return name, nil
 }
@@ -213,7 +213,7 @@ func (p *plan) parents(label, name string, out *[]newc.Entry) error {
 	}
 	if t, ok := p.kind(dir); ok {
 		if t != newc.Dir && t != newc.Symlink {
-			return fmt.Errorf("%s: %s lies below %s, which is no folder", label, name, dir)
+			return wrong(label, "%s lies below %s, which is no folder", name, dir)
 		}
 		return nil
 	}
@@ -232,7 +232,7 @@ func (p *plan) replace(v *verdict, name string) (bool, error) {
 	}
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if a, ok := p.adds[dir]; ok && a.Entry.Type() != newc.Dir {
-			return false, fmt.Errorf("%s: takes the place of the folder %s, which has %s in it: remove that first", a.Label, dir, name)
+			return false, wrong(a.Label, "takes the place of the folder %s, which has %s in it: remove that first", dir, name)
 		}
 	}
 	a, ok := p.adds[name]
@@ -256,7 +256,7 @@ func (a *Add) checkWeak(there uint32) error {
 	if there == newc.Dir || there == newc.Symlink {
 		return nil
 	}
-	return fmt.Errorf("%s: %s is a folder here and none in the base", a.Label, a.Entry.Name)
+	return wrong(a.Label, "%s is a folder here and none in the base", a.Entry.Name)
 }
 
 // drop removes an entry, and sees to the data that other names of it need.
@@ -397,22 +397,22 @@ func (p *plan) added() ([]*Add, error) {
 func (p *plan) unmet() error {
 	for _, r := range p.edits.Remove {
 		if !p.met["remove "+r.Label+r.Glob] {
-			return fmt.Errorf("%s: remove %q matches nothing", r.Label, r.Glob)
+			return wrong(r.Label, "remove %q matches nothing", r.Glob)
 		}
 	}
 	for _, r := range p.edits.Rename {
 		if !p.met["rename "+r.Label+r.From] {
-			return fmt.Errorf("%s: rename %q matches nothing", r.Label, r.From)
+			return wrong(r.Label, "rename %q matches nothing", r.From)
 		}
 	}
 	for _, c := range p.edits.Chmod {
 		if !p.met["chmod "+c.Label+c.Glob] {
-			return fmt.Errorf("%s: chmod %q matches nothing", c.Label, c.Glob)
+			return wrong(c.Label, "chmod %q matches nothing", c.Glob)
 		}
 	}
 	for _, c := range p.edits.Chown {
 		if !p.met["chown "+c.Label+c.Glob] {
-			return fmt.Errorf("%s: chown %q matches nothing", c.Label, c.Glob)
+			return wrong(c.Label, "chown %q matches nothing", c.Glob)
 		}
 	}
 	return nil
