@@ -93,13 +93,13 @@ func TestRulesThatMatchNothing(t *testing.T) {
 		"remove = [\"file\", \"fiel\"]":                                       `recipe.toml:11: initramfs.remove[1]: remove "fiel" matches nothing`,
 		"[[initramfs.rename]]\nfrom = \"motd\"\nto = \"x\"":                   `recipe.toml:11: initramfs.rename[0]: rename "motd" matches nothing`,
 		"[[initramfs.rename]]\nfrom = \"file\"\nto = \"etc\"":                 "recipe.toml:11: initramfs.rename[0]: etc is there already",
-		"[[initramfs.chmod]]\npath = \"bin\"\nmode = \"0700\"":                "recipe.toml:11: initramfs.chmod[0]: bin matches nothing",
-		"[[initramfs.chown]]\npath = \"**/x\"\nowner = \"1:1\"":               "recipe.toml:11: initramfs.chown[0]: **/x matches nothing",
+		"[[initramfs.chmod]]\npath = \"bin\"\nmode = \"0700\"":                "recipe.toml:11: initramfs.chmod[0]: chmod \"bin\" matches nothing",
+		"[[initramfs.chown]]\npath = \"**/x\"\nowner = \"1:1\"":               "recipe.toml:11: initramfs.chown[0]: chown \"**/x\" matches nothing",
 		"mode = \"append\"\nchmod = [{ path = \"file\", mode = \"0700\" }]":   `recipe.toml:12: initramfs.chmod[0]: changes file of the base, which an archive behind it cannot`,
 		"[[initramfs.file]]\npath = \"file/x\"\ncontent = \"\"":               "recipe.toml:11: initramfs.file[0]: file/x lies below file, which is no folder",
 		"remove = [\"file\"]\nfile = [{ path = \"etc\", content = \"\" }]":    "recipe.toml:12: initramfs.file[0]: takes the place of the folder etc, which has etc/motd in it",
 		"[[initramfs.symlink]]\npath = \"etc\"\ntarget = \"/tmp\"":            "recipe.toml:11: initramfs.symlink[0]: takes the place of the folder etc",
-		"remove = [\"file\"]\nchown = [{ path = \"file\", owner = \"1:1\" }]": "recipe.toml:12: initramfs.chown[0]: file matches nothing",
+		"remove = [\"file\"]\nchown = [{ path = \"file\", owner = \"1:1\" }]": "recipe.toml:12: initramfs.chown[0]: chown \"file\" matches nothing",
 	} {
 		err := stagetest.Fails(t, world(base(t, codec.Gzip), text, nil), initramfs.Stage{})
 		if !strings.Contains(err.Error(), want) {

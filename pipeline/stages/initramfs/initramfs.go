@@ -128,47 +128,77 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	if s.top, err = collect(ctx, job, s.params); err != nil {
 		return err
 	}
-	edits, err := s.edits()
-	if err == nil {
-		err = s.write(ctx, edits)
-	}
+	return s.at(s.write(ctx))
+}
+
+// at finds the line of the recipe that an error is about.
+func (s *surgery) at(err error) error {
 	var e *repack.EditError
 	if errors.As(err, &e) {
-		return job.At(e.Label, e.Err)
+		return s.job.At(e.Label, unlabelled{e})
 	}
 	return err
 }
 
-// write writes what edits ask for, behind the base or in the place of it.
-func (s *surgery) write(ctx context.Context, edits *repack.Edits) error {
+// unlabelled is an error whose label, the key, is said otherwise.
+type unlabelled struct{ *repack.EditError }
+
+func (u unlabelled) Error() string { return u.Err.Error() }
+
+// write makes the edits, behind the base or in the place of it.
+func (s *surgery) write(ctx context.Context) error {
 	s.job.From(s.Name, "initramfs.base", s.Base.String())
 	for name, i := range s.top {
 		if !i.Weak {
 			s.job.From(s.Name+"!"+name, i.key, i.from)
 		}
 	}
-	if edits == nil {
-		return s.append(ctx)
+	settled, err := s.edits().Settle(s.tree)
+	switch {
+	case err != nil:
+		return err
+	case settled.Rewrites != "" && s.Mode == "append":
+		return s.job.At(settled.Rewrites, fmt.Errorf(`changes %s of the base, which an archive behind it cannot, and mode is "append": take mode out`, settled.Needs))
+	case settled.Rewrites != "" || s.Rewrites:
+		return s.repack(ctx, settled.Edits)
 	}
-	return s.repack(ctx, *edits)
+	return s.append(ctx, settled.Add)
 }
 
-func (s *surgery) append(ctx context.Context) error {
+// edits are what the recipe asks for, labelled with its keys.
+func (s *surgery) edits() repack.Edits {
+	e := repack.Edits{Add: s.top.adds()}
+	for n, glob := range s.Remove {
+		e.Remove = append(e.Remove, repack.Remove{Label: fmt.Sprintf("initramfs.remove[%d]", n), Glob: glob})
+	}
+	for n, r := range s.Renames {
+		e.Rename = append(e.Rename, repack.Rename{Label: fmt.Sprintf("initramfs.rename[%d]", n), From: r.From, To: r.To})
+	}
+	for n, c := range s.Chmods {
+		e.Chmod = append(e.Chmod, repack.Chmod{Label: fmt.Sprintf("initramfs.chmod[%d]", n), Glob: c.Glob, Mode: c.Mode})
+	}
+	for n, c := range s.Chowns {
+		e.Chown = append(e.Chown, repack.Chown{Label: fmt.Sprintf("initramfs.chown[%d]", n), Glob: c.Glob, UID: int64(c.UID), GID: int64(c.GID)})
+	}
+	return e
+}
+
+func (s *surgery) append(ctx context.Context, adds []repack.Add) error {
 	blob, err := s.base.store(ctx, s.job)
 	if err != nil {
 		return s.job.At("initramfs.base", err)
 	}
 	padding := initrd.Padding(blob.Size)
-	if len(s.top) == 0 && padding == 0 {
+	if len(adds) == 0 && padding == 0 {
 		return s.job.Join(ctx, s.Name, blob)
 	}
 	overlay, err := s.job.Blob(ctx, func(w io.Writer) error {
 		// A base of odd length is padded by the part behind it, so that its own
 		// bytes stay as they are.
-		if _, err := w.Write(make([]byte, padding)); err != nil || len(s.top) == 0 {
+		if _, err := w.Write(make([]byte, padding)); err != nil || len(adds) == 0 {
 			return err
 		}
-		_, err := repack.WriteOverlay(ctx, w, s.tree, s.top.adds(), s.options(codec.Best))
+		_, err := repack.WriteOverlay(ctx, w, s.tree, adds, s.options(codec.Best))
 		return err
 	})
 	if err != nil {

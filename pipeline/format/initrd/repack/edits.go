@@ -68,17 +68,17 @@ type Chown struct {
 func (e Edits) check() error {
 	for _, r := range e.Remove {
 		if err := initrd.CheckGlob(r.Glob); err != nil {
-			return &EditError{r.Label, err}
+			return &EditError{r.Label, err, ""}
 		}
 	}
 	for _, r := range e.Rename {
 		if err := checkRename(r); err != nil {
-			return &EditError{r.Label, err}
+			return &EditError{r.Label, err, ""}
 		}
 	}
 	for _, c := range e.Chmod {
 		if err := initrd.CheckGlob(c.Glob); err != nil {
-			return &EditError{c.Label, err}
+			return &EditError{c.Label, err, ""}
 		}
 		if c.Mode&^newc.PermMask != 0 {
 			return wrong(c.Label, "mode %o has more than permission bits", c.Mode)
@@ -86,7 +86,7 @@ func (e Edits) check() error {
 	}
 	for _, c := range e.Chown {
 		if err := initrd.CheckGlob(c.Glob); err != nil {
-			return &EditError{c.Label, err}
+			return &EditError{c.Label, err, ""}
 		}
 		if min(c.UID, c.GID) < -1 || max(c.UID, c.GID) > 1<<32-1 {
 			return wrong(c.Label, "owner %d:%d does not fit into 32 bits", c.UID, c.GID)
@@ -99,7 +99,7 @@ func (e Edits) checkAdds() error {
 	labels := map[string]string{}
 	for _, a := range e.Add {
 		if err := checkPath(a.Entry.Name); err != nil {
-			return &EditError{a.Label, err}
+			return &EditError{a.Label, err, ""}
 		}
 		if first, ok := labels[a.Entry.Name]; ok {
 			return wrong(a.Label, "%s is added by %s already", a.Entry.Name, first)
@@ -150,11 +150,19 @@ func below(name, dir string) bool {
 type EditError struct {
 	Label string
 	Err   error
+	Help  string // what to do about it; may be empty
 }
 
 func (e *EditError) Error() string { return e.Label + ": " + e.Err.Error() }
 func (e *EditError) Unwrap() error { return e.Err }
 
+// Hint says what to do, in one line; it may be empty.
+func (e *EditError) Hint() string { return e.Help }
+
 func wrong(label, format string, args ...any) error {
-	return &EditError{label, fmt.Errorf(format, args...)}
+	return &EditError{label, fmt.Errorf(format, args...), ""}
+}
+
+func unmet(label, format string, args ...any) error {
+	return &EditError{label, fmt.Errorf(format, args...), "piimg initramfs ls lists what is in an archive; paths have no leading slash"}
 }

@@ -393,26 +393,26 @@ func (p *plan) added() ([]*Add, error) {
 	return all, nil
 }
 
-// unmet is an error for the first edit that matched nothing.
-func (p *plan) unmet() error {
+// unmetEdit is an error for the first edit that matched nothing.
+func (p *plan) unmetEdit() error {
 	for _, r := range p.edits.Remove {
 		if !p.met["remove "+r.Label+r.Glob] {
-			return wrong(r.Label, "remove %q matches nothing", r.Glob)
+			return unmet(r.Label, "remove %q matches nothing", r.Glob)
 		}
 	}
 	for _, r := range p.edits.Rename {
 		if !p.met["rename "+r.Label+r.From] {
-			return wrong(r.Label, "rename %q matches nothing", r.From)
+			return unmet(r.Label, "rename %q matches nothing", r.From)
 		}
 	}
 	for _, c := range p.edits.Chmod {
 		if !p.met["chmod "+c.Label+c.Glob] {
-			return wrong(c.Label, "chmod %q matches nothing", c.Glob)
+			return unmet(c.Label, "chmod %q matches nothing", c.Glob)
 		}
 	}
 	for _, c := range p.edits.Chown {
 		if !p.met["chown "+c.Label+c.Glob] {
-			return wrong(c.Label, "chown %q matches nothing", c.Glob)
+			return unmet(c.Label, "chown %q matches nothing", c.Glob)
 		}
 	}
 	return nil

@@ -81,7 +81,7 @@ func repackOn(ctx context.Context, base io.ReaderAt, size int64, edits Edits, un
 		}
 	}
 	stats.Written = out.n
-	if err := p.unmet(); err != nil {
+	if err := p.unmetEdit(); err != nil {
 		return stats, err
 	}
 	return stats, p.lost()
