@@ -4,11 +4,10 @@ BIN   := .build/piimg
 BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -buildid="
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
-# system, and other people's
-# tools that read what piimg writes.
+# system, and other people's tools that read what piimg writes.
 PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64
 
-.PHONY: help quickstart build test race lint e2e bench fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big bench fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -27,12 +26,15 @@ race: ## all tests but the end-to-end ones, with the race detector
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
 	go vet ./...
-	go vet -tags e2e ./cmd/piimg
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e ./...
+	go vet -tags e2e,big ./cmd/piimg ./pipeline/format/initrd/repack
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big ./...
 	go mod tidy -diff
 
 e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
-	PIIMG=$(abspath $(BIN)) go test -tags e2e -run E2E -count=1 -v -timeout 20m ./cmd/piimg
+	PIIMG=$(abspath $(BIN)) go test -tags e2e -run E2E -count=1 -v -timeout 20m ./cmd/piimg ./pipeline/format/initrd/repack
+
+test-big: ## repack root file systems of some 350 MB: Debian's kernel (100 MB to fetch), and PIIMG_ROOTFS=file
+	go test -tags big -run 'TestBig$(if $(PIIMG_ROOTFS),,RoundTripOfDebian)' -count=1 -v -timeout 60m ./pipeline/format/initrd/repack
 
 bench: ## how long a build without changes and --help take
 	go test -run '^$$' -bench . -benchtime 20x ./cmd/piimg
@@ -47,6 +49,7 @@ fuzz: ## every fuzz test for 30 seconds
 deps: ## install what the tests need (Debian packages, as root) and get the Go modules
 	DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGES)' </dev/null
 	go mod download
+	go -C pipeline/format/newc/testdata/uroot mod download
 
 clean: ## remove what make has built
 	rm -rf .build
