@@ -51,10 +51,17 @@ func (r Rule) matches(name string) bool { return initrd.Match(r.Glob, name) }
 const maxMeta = 4 << 20 // bytes
 
 func readMeta(fsys fs.FS) ([]Rule, error) {
-	f, err := fsys.Open(MetaFile)
+	info, err := fs.Lstat(fsys, MetaFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // a pipe would be waited for, a symlink may lead anywhere
+		return nil, &Error{MetaFile, "is no file", "put a file there, or remove it"}
+	}
+	f, err := fsys.Open(MetaFile)
 	if err != nil {
 		return nil, err
 	}
