@@ -135,6 +135,9 @@ func checkPath(name string) error {
 		return fmt.Errorf("path %q has to be relative and clean", name)
 	case len(name) > 4095:
 		return fmt.Errorf("path %.40q… of %d bytes, the kernel takes 4095", name, len(name))
+	case newc.LongElement(name) != "":
+		e := newc.LongElement(name)
+		return fmt.Errorf("path %.40q… has the element %.40q… of %d bytes, the kernel takes %d", name, e, len(e), newc.MaxElement)
 	case strings.ContainsRune(name, 0) || name == newc.Trailer:
 		return fmt.Errorf("path %q cannot stand in an archive", name)
 	}

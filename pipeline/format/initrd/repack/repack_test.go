@@ -187,6 +187,8 @@ var edits = []struct {
 	{name: "FaultRow27 glob outside", edits: Edits{Remove: []Remove{{"r:1", "../**"}}}, err: `r:1: glob "../**" has to be relative and clean`},
 	{name: "bad glob", edits: Edits{Remove: []Remove{{"r:1", "a[/b"}}}, err: `r:1: glob "a[/b": close every [`},
 	{name: "FaultRow30 long name", edits: Edits{Add: []Add{add("r:1", reg(strings.Repeat("n", 4096), ""))}}, err: "of 4096 bytes, the kernel takes 4095"},
+	{name: "FaultRow30 long element", edits: Edits{Add: []Add{add("r:1", reg("a/"+strings.Repeat("n", 256), ""))}}, err: "of 256 bytes, the kernel takes 255"},
+	{name: "FaultRow30 rename to a long element", edits: Edits{Rename: []Rename{{"r:1", "sh", strings.Repeat("n", 256)}}}, err: "of 256 bytes, the kernel takes 255"},
 	{name: "FaultRow31 body of a node", edits: Edits{Add: []Add{add("r:1", file{newc.Entry{Name: "p", Mode: newc.FIFO}, "x"})}}, err: "r:1: p: 1 bytes without a body"},
 	{name: "mode with a type", edits: Edits{Chmod: []Chmod{{"r:1", "sh", 0o100644}}}, err: "r:1: mode 100644 has more than permission bits"},
 	{name: "short body", edits: Edits{Add: []Add{{Label: "r:1", Entry: newc.Entry{Name: "f", Mode: newc.Regular, Size: 9}, Open: Text([]byte("x"))}}}, err: "r:1: add f: body of 1 bytes"},
