@@ -22,7 +22,7 @@ import (
 func newInitramfs(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "initramfs",
-		Short: "Look into an initramfs",
+		Short: "Look into an initramfs, and change it",
 		Long: `initramfs shows the root file system that a kernel makes of all archives of an initramfs:
 later entries win, hard links share their content, entries without a parent are dropped.
 What is looked at is a file, or the initramfs of an image of the store.` + "\n" + exitCodes,
@@ -31,7 +31,7 @@ What is looked at is a file, or the initramfs of an image of the store.` + "\n" 
   piimg initramfs diff prod staging
   piimg initramfs stat prod`,
 	}
-	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a))
+	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a), newInitramfsEdit(a))
 	return c
 }
 

@@ -6,10 +6,16 @@ import (
 	"piimg/pipeline/format/codec"
 )
 
-// WritePart writes what write writes as one compressed member, padded to [Align].
+// WritePart writes what write writes as one compressed member, padded to [Align]:
+// [WritePartLevel] with [codec.Best].
 func WritePart(w io.Writer, f codec.Format, write func(w io.Writer) error) error {
+	return WritePartLevel(w, f, codec.Best, write)
+}
+
+// WritePartLevel writes what write writes as one compressed member, padded to [Align].
+func WritePartLevel(w io.Writer, f codec.Format, l codec.Level, write func(w io.Writer) error) error {
 	count := &countingWriter{w: w}
-	z, err := codec.NewWriter(count, f)
+	z, err := codec.NewWriterLevel(count, f, l)
 	if err != nil {
 		return err
 	}

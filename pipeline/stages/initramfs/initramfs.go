@@ -224,25 +224,8 @@ func (s *surgery) repack(ctx context.Context, edits repack.Edits) error {
 	return s.job.Join(ctx, s.Name, blob)
 }
 
-// normalize repacks into a file of the job's own, and from there on.
 func (s *surgery) normalize(ctx context.Context, r io.ReaderAt, size int64, edits repack.Edits, w io.Writer, o repack.Options) (repack.Stats, error) {
-	edited, err := scratch(s.job)
-	if err != nil {
-		return repack.Stats{}, err
-	}
-	defer edited.Close()
-	bodies, err := scratch(s.job)
-	if err != nil {
-		return repack.Stats{}, err
-	}
-	defer bodies.Close()
-	plain := o
-	plain.Format = codec.None
-	stats, err := repack.Repack(ctx, r, size, edits, edited, plain)
-	if err != nil {
-		return stats, err
-	}
-	return repack.Normalize(ctx, edited, stats.Written, bodies, w, o)
+	return repack.Normalize(ctx, r, size, edits, func() (repack.Scratch, error) { return scratch(s.job) }, w, o)
 }
 
 func (s *surgery) options(auto codec.Level) repack.Options {

@@ -23,24 +23,20 @@ func WriteOverlay(ctx context.Context, w io.Writer, base *initrd.Tree, adds []Ad
 		return stats, err
 	}
 	out := &countWriter{w: w}
-	z, err := codec.NewWriterLevel(out, o.format(codec.Gzip, false), o.Level)
-	if err != nil {
-		return stats, err
-	}
-	e := &editor{plan: p, sink: encodeSink{z}}
-	if err := e.add(ctx); err != nil {
-		return stats, err
-	}
-	if err := e.sink.insert(newc.AppendHeader(nil, newc.Entry{Name: newc.Trailer, Links: 1})); err != nil {
-		return stats, err
-	}
-	if err := e.sink.close(); err != nil {
-		return stats, err
-	}
-	_, err = out.Write(make([]byte, initrd.Padding(out.n)))
+	err = initrd.WritePartLevel(out, o.format(codec.Gzip, false), o.Level, func(w io.Writer) error {
+		sink := encodeSink{nopCloser{w}}
+		if err := (&editor{plan: p, sink: sink}).add(ctx); err != nil {
+			return err
+		}
+		return sink.insert(newc.AppendHeader(nil, newc.Entry{Name: newc.Trailer, Links: 1}))
+	})
 	stats.Archives, stats.Written = 1, out.n
 	return stats, err
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
 
 // Append writes base, of size bytes, to w with one more archive that has what is added.
 // Where base ends with such an archive already, behind another, the new files go into that

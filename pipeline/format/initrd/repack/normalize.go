@@ -2,7 +2,6 @@ package repack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -11,47 +10,45 @@ import (
 	"piimg/pipeline/format/newc"
 )
 
-// Scratch is where [Normalize] keeps contents until their turn comes, such as an empty
-// file.
+// Scratch is where [Normalize] keeps what has to wait for its turn, such as an empty file.
 type Scratch interface {
 	io.Writer
 	io.ReaderAt
+	io.Closer
 }
 
-// Normalize writes the root file system that a kernel makes of base, of size bytes, as one
-// archive: sorted, with inodes counted from 1, no time but the epoch, no device numbers but
-// those of nodes, and no files that a later archive replaces. The same tree gives the same
-// bytes, however it was packed. What a kernel would drop or stop at is an error.
+// Normalize writes the root file system that a kernel makes of base, of size bytes, with
+// edits, as one archive: sorted, with inodes counted from 1, no time but the epoch, no
+// device numbers but those of nodes, and no files that a later archive replaces. The same
+// tree gives the same bytes, however it was packed. What a kernel would drop or stop at is
+// an error. [Options.Format] is gzip where it is "".
 //
-// It reads base twice, and all contents go through scratch.
-func Normalize(ctx context.Context, base io.ReaderAt, size int64, scratch Scratch, w io.Writer, o Options) (Stats, error) {
-	tree, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
+// It asks scratch for two places, and puts all contents into both.
+func Normalize(ctx context.Context, base io.ReaderAt, size int64, edits Edits, scratch func() (Scratch, error), w io.Writer, o Options) (Stats, error) {
+	edited, err := scratch()
 	if err != nil {
 		return Stats{}, err
 	}
-	if len(tree.Members) == 0 {
-		return Stats{}, errors.New("there is no archive in it")
-	}
-	if len(tree.Problems) > 0 {
-		return Stats{}, fmt.Errorf("a kernel does not unpack all of it: %s", tree.Problems[0])
-	}
-	n := normalizer{ctx: ctx, tree: tree, at: map[initrd.Place]int64{}, inodes: map[*initrd.Inode]uint32{}, scratch: scratch, epoch: o.Epoch}
-	if err := n.spool(io.NewSectionReader(base, 0, size), o.Limits); err != nil {
+	defer edited.Close()
+	bodies, err := scratch()
+	if err != nil {
 		return Stats{}, err
 	}
+	defer bodies.Close()
+	plain := o
+	plain.Format = codec.None
+	stats, err := Repack(ctx, base, size, edits, edited, plain)
+	if err != nil {
+		return stats, err
+	}
+	if o.Format == "" {
+		o.Format = codec.Gzip
+	}
+	n := normalizer{ctx: ctx, at: map[initrd.Place]int64{}, inodes: map[*initrd.Inode]uint32{}, scratch: bodies, epoch: o.Epoch}
 	out := &countWriter{w: w}
-	z, err := codec.NewWriterLevel(out, o.format(tree.Members[0].Format, false), o.Level)
-	if err != nil {
-		return Stats{}, err
-	}
-	if err := n.write(z); err != nil {
-		return Stats{}, err
-	}
-	if err := z.Close(); err != nil {
-		return Stats{}, err
-	}
-	_, err = out.Write(make([]byte, initrd.Padding(out.n)))
-	return Stats{Archives: 1, Entries: tree.Entries, Changed: tree.Len(), Plain: n.plain, Written: out.n}, err
+	err = n.rewrite(edited, stats.Written, out, o)
+	stats.Archives, stats.Written, stats.Reused = 1, out.n, 0
+	return stats, err
 }
 
 type normalizer struct {
@@ -62,6 +59,19 @@ type normalizer struct {
 	scratch Scratch
 	epoch   uint32
 	plain   int64
+}
+
+func (n *normalizer) rewrite(base io.ReaderAt, size int64, w *countWriter, o Options) (err error) {
+	if n.tree, err = initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits); err != nil {
+		return err
+	}
+	if len(n.tree.Problems) > 0 {
+		return fmt.Errorf("a kernel does not unpack all of it: %s", n.tree.Problems[0])
+	}
+	if err := n.spool(io.NewSectionReader(base, 0, size), o.Limits); err != nil {
+		return err
+	}
+	return initrd.WritePartLevel(w, o.Format, o.Level, n.write)
 }
 
 // spool copies the bodies that count.

@@ -15,13 +15,10 @@ import (
 
 func normalize(t *testing.T, base []byte, o Options) ([]byte, error) {
 	t.Helper()
-	scratch, err := os.CreateTemp(t.TempDir(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer scratch.Close()
+	dir := t.TempDir()
 	var out bytes.Buffer
-	_, err = Normalize(context.Background(), bytes.NewReader(base), int64(len(base)), scratch, &out, o)
+	_, err := Normalize(context.Background(), bytes.NewReader(base), int64(len(base)), Edits{},
+		func() (Scratch, error) { return os.CreateTemp(dir, "") }, &out, o)
 	return out.Bytes(), err
 }
 
@@ -47,7 +44,7 @@ func TestNormalize(t *testing.T) {
 	if d := cmp.Diff(strings.ReplaceAll(smallTree, "time 0", "time 9"), show(t, got)); d != "" {
 		t.Errorf("tree (-want +got):\n%s", d)
 	}
-	again, err := normalize(t, got, Options{Epoch: 9})
+	again, err := normalize(t, got, Options{Epoch: 9, Format: codec.Zstd})
 	if err != nil || !bytes.Equal(got, again) {
 		t.Errorf("a normal archive does not stay as it is: %v", err)
 	}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"piimg/pipeline/format/initrd"
+	"piimg/pipeline/format/initrd/overlay"
+	"piimg/pipeline/format/initrd/repack"
+	"piimg/recipes"
+	"piimg/store"
+)
+
+// editFlags are what initramfs edit is asked for.
+type editFlags struct {
+	output, mode, compression, level  string
+	recompress, normalize             bool
+	epoch                             int64
+	overlays, adds, symlinks, folders []string
+	removes, renames, chmods, chowns  []string
+}
+
+func newInitramfsEdit(a *app) *cobra.Command {
+	var f editFlags
+	c := &cobra.Command{
+		Use:   "edit FILE|IMAGE --output FILE [flags]",
+		Short: "Write an initramfs with files added, removed, renamed and changed",
+		Long: `edit changes an initramfs in one pass, as an ordinary user and without unpacking it: device
+nodes, hard links, owners and times of the base stay. Paths have no leading slash; in globs
+* ? and [] stand for anything within one element of a path, ** for any number of elements.
+
+Where one more archive behind the base does it, the base's bytes stay and that archive is
+appended; an overlay that was appended before takes in the new files. What removes, renames
+or changes files of the base writes it anew. Removing and renaming come first, then files
+are added, then modes and owners are set. An edit that matches nothing is an error. The same
+input and the same edits give the same bytes; the times of new files are --epoch.
+
+An overlay is a folder that is laid over the root; what a checkout cannot hold, owners,
+modes and nodes, stands in its file ` + overlay.MetaFile + `.` + "\n" + exitCodes,
+		Example: `  piimg initramfs edit rootfs.cpio.gz -o new.cpio.gz --overlay overlay --chmod 0600:etc/shadow
+  piimg initramfs edit prod -o slim.cpio.gz --remove 'usr/share/doc/**' --rename sbin/init.new:sbin/init
+  piimg initramfs edit rootfs.cpio.gz -o rootfs.cpio.zst --compression zstd --normalize`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.editInitramfs(cmd.Context(), args[0], f) },
+	}
+	fl := c.Flags()
+	fl.StringVarP(&f.output, "output", "o", "", `file to write, "-" for stdout`)
+	fl.StringArrayVar(&f.overlays, "overlay", nil, "lay the folder `DIR` over the root")
+	fl.StringArrayVar(&f.adds, "add", nil, "add a file, as `FILE:PATH`, mode 0644 or 0755")
+	fl.StringArrayVar(&f.symlinks, "symlink", nil, "add a symlink, as `TARGET:PATH`")
+	fl.StringArrayVar(&f.folders, "mkdir", nil, "add the folder `PATH`, mode 0755")
+	fl.StringArrayVar(&f.removes, "remove", nil, "remove what matches `GLOB`, folders with all that is in them")
+	fl.StringArrayVar(&f.renames, "rename", nil, "rename a file or folder, as `FROM:TO`")
+	fl.StringArrayVar(&f.chmods, "chmod", nil, "set the mode of what matches, as `MODE:GLOB`")
+	fl.StringArrayVar(&f.chowns, "chown", nil, "set the owner of what matches, as `UID:GID:GLOB`")
+	fl.StringVar(&f.mode, "mode", "auto", "auto, append or repack")
+	fl.StringVar(&f.compression, "compression", "", "gzip, zstd or none, of what is written anew (default: as it is)")
+	fl.StringVar(&f.level, "level", "auto", "auto, fast, default or best")
+	fl.BoolVar(&f.recompress, "recompress", false, "compress all of the base anew")
+	fl.BoolVar(&f.normalize, "normalize", false, "make one sorted archive, with inodes and times of its own")
+	fl.Int64Var(&f.epoch, "epoch", sourceDateEpoch(), "time of new files, Unix seconds; SOURCE_DATE_EPOCH where that is set")
+	_ = c.MarkFlagRequired("output")
+	return c
+}
+
+func sourceDateEpoch() int64 {
+	if v, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return v
+	}
+	return recipes.DefaultEpoch
+}
+
+func (a *app) editInitramfs(ctx context.Context, what string, f editFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return usageError{err}
+	}
+	edits, err := f.edits()
+	if err != nil {
+		return err
+	}
+	base, err := a.spoolInitramfs(ctx, what)
+	if err != nil {
+		return err
+	}
+	defer base.Close()
+	length, err := base.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	write, err := f.plan(base, length, edits, o)
+	if err != nil {
+		return fmt.Errorf("edit %s: %w", what, err)
+	}
+	var stats repack.Stats
+	digest, err := a.writeTo(f.output, func(w io.Writer) (err error) {
+		stats, err = write(ctx, w)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("edit %s: %w", what, err)
+	}
+	a.ui.say("%s: %s in %s, %d added, %d removed, %d changed, %s of the base's bytes kept",
+		digest.Short(), size(stats.Written), archives(stats.Archives), stats.Added, stats.Removed, stats.Changed, size(stats.Reused))
+	return nil
+}
+
+func archives(n int) string {
+	if n == 1 {
+		return "1 archive"
+	}
+	return fmt.Sprintf("%d archives", n)
+}
+
+// writer writes an edited initramfs.
+type writer func(ctx context.Context, w io.Writer) (repack.Stats, error)
+
+// plan decides how the edits are made.
+func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.Options) (writer, error) {
+	tree, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
+	if err == nil {
+		err = tree.Stopped()
+	}
+	if err != nil {
+		return nil, err
+	}
+	settled, err := edits.Settle(tree)
+	if err != nil {
+		return nil, err
+	}
+	rewrites := f.mode == "repack" || f.recompress || f.normalize
+	switch {
+	case f.mode == "append" && settled.Rewrites != "":
+		return nil, usageError{fmt.Errorf("%s changes %s of the base, which an archive behind it cannot", settled.Rewrites, settled.Needs)}
+	case f.mode == "append" && rewrites:
+		return nil, usageError{errors.New("--recompress and --normalize write the base anew, and --mode is append")}
+	case f.normalize:
+		return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
+			return repack.Normalize(ctx, base, size, settled.Edits, func() (repack.Scratch, error) { return scratch() }, w, o)
+		}, nil
+	case rewrites || settled.Rewrites != "":
+		return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
+			return repack.Repack(ctx, base, size, settled.Edits, w, o)
+		}, nil
+	}
+	return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
+		return repack.Append(ctx, base, size, settled.Add, w, o)
+	}, nil
+}
+
+// scratch is an empty file without a name.
+func scratch() (*os.File, error) {
+	f, err := os.CreateTemp("", "piimg-")
+	if err != nil {
+		return nil, err
+	}
+	return f, os.Remove(f.Name())
+}
+
+// spoolInitramfs is a file, or the initramfs of an image, to be read from anywhere.
+func (a *app) spoolInitramfs(ctx context.Context, what string) (*os.File, error) {
+	if f, err := os.Open(what); err == nil {
+		info, err := f.Stat()
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("%s is no file", what)
+		}
+		return f, err
+	}
+	open, err := a.openInitramfs(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	f, err := scratch()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("read the initramfs of %s: %w", what, err)
+	}
+	return f, nil
+}
+
+// writeTo writes a file that is there as a whole or not at all, and answers its digest.
+func (a *app) writeTo(name string, write func(io.Writer) error) (store.Digest, error) {
+	h := sha256.New()
+	if name == "-" {
+		err := write(io.MultiWriter(a.out, h))
+		return store.Digest(h.Sum(nil)), err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
+	if err != nil {
+		return store.Digest{}, err
+	}
+	defer os.Remove(tmp.Name())
+	err = write(io.MultiWriter(tmp, h))
+	if err == nil {
+		err = tmp.Chmod(0o644)
+	}
+	if cerr := tmp.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return store.Digest{}, err
+	}
+	return store.Digest(h.Sum(nil)), os.Rename(tmp.Name(), name)
+}
