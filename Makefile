@@ -42,7 +42,7 @@ bench: ## how long a build without changes and --help take
 fuzz: ## every fuzz test for 30 seconds
 	@for pkg in $$(go list ./...); do \
 		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$pkg || exit 1; \
+			go test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s -fuzzminimizetime 100x $$pkg || exit 1; \
 		done; \
 	done
 
