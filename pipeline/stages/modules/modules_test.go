@@ -294,7 +294,11 @@ content = "overlaid"`)
 
 func TestBaseWithModulesOfThatRelease(t *testing.T) {
 	w := world(t, release, `select = ["cmac"]`)
-	w.Files["base.cpio"] = archive(t, []newc.Entry{{Name: "./usr/lib/modules/6.12.47-v8/modules.dep", Mode: newc.Regular | 0o644}})
+	base := []newc.Entry{}
+	for _, dir := range []string{"usr", "usr/lib", "usr/lib/modules", "usr/lib/modules/6.12.47-v8"} {
+		base = append(base, newc.Entry{Name: "./" + dir, Mode: newc.Dir | 0o755})
+	}
+	w.Files["base.cpio"] = archive(t, append(base, newc.Entry{Name: "./usr/lib/modules/6.12.47-v8/modules.dep", Mode: newc.Regular | 0o644}))
 	err := stagetest.Fails(t, w, kernel.Stage{}, modules.Stage{}, initramfs.Stage{})
 	if want := "initramfs.modules: the base has modules of 6.12.47-v8 already, such as modules.dep: "; !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %s", err, want)
