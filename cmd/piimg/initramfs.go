@@ -31,7 +31,7 @@ What is looked at is a file, or the initramfs of an image of the store.` + "\n" 
   piimg initramfs diff prod staging
   piimg initramfs stat prod`,
 	}
-	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a), newInitramfsEdit(a))
+	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a), newInitramfsEdit(a), newInitramfsExtract(a))
 	return c
 }
 
@@ -203,7 +203,7 @@ func (a *app) openInitramfs(ctx context.Context, what string) (inspect.Opener, e
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s is no file, and no image: %w", what, err)
 	}
 	f, err := initramfsOf(ctx, s, what)
 	if err != nil {

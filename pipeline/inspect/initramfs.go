@@ -116,21 +116,8 @@ func bodies(open Opener, tree *initrd.Tree, visit func(initrd.Place, io.Reader) 
 		return err
 	}
 	defer r.Close()
-	left := tree.Entries
-	err = initrd.WalkLimits(r, initrd.Limits{}, func(p initrd.Place, _ newc.Entry, body io.Reader) error {
-		if left == 0 {
-			return errSeen
-		}
-		left--
-		return visit(p, body)
-	})
-	if left == 0 {
-		return nil // damage behind the last entry that counts is a problem of the tree
-	}
-	return err
+	return tree.Bodies(r, initrd.Limits{}, visit)
 }
-
-var errSeen = fmt.Errorf("all entries that count have been seen")
 
 // Cat writes the content of the file name, following no symlink.
 func Cat(open Opener, name string, w io.Writer) error {

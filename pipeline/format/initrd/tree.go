@@ -128,6 +128,27 @@ func (t *Tree) Stopped() error {
 	return nil
 }
 
+// Bodies visits the bodies of all entries that the tree was read from, in order; r is the
+// same file once more, from its start. Damage behind the last of them is no error here.
+func (t *Tree) Bodies(r io.Reader, l Limits, visit func(Place, io.Reader) error) error {
+	left := t.Entries
+	var failed error
+	err := WalkLimits(r, l, func(p Place, _ newc.Entry, body io.Reader) error {
+		if left == 0 {
+			return errSeen
+		}
+		left--
+		failed = visit(p, body)
+		return failed
+	})
+	if left == 0 && failed == nil {
+		return nil
+	}
+	return err
+}
+
+var errSeen = errors.New("all entries that count have been seen")
+
 // Lookup finds the node of a path, which has no symlinks above its last element, and nil
 // where there is none.
 func (t *Tree) Lookup(name string) *Node { return t.nodes[clean(name)] }

@@ -189,6 +189,19 @@ func unescape(s string) (glob, path string, wild bool, err error) {
 	return g.String(), p.String(), wild, nil
 }
 
+// escape is a path as a meta file has it: unescape gives it back.
+func escape(path string) string {
+	var s strings.Builder
+	for i := range len(path) {
+		if c := path[i]; c <= ' ' || c > '~' || strings.IndexByte(`\*?[#`, c) >= 0 {
+			fmt.Fprintf(&s, `\%03o`, c)
+		} else {
+			s.WriteByte(c)
+		}
+	}
+	return s.String()
+}
+
 func octal(s string) (byte, error) {
 	v, err := strconv.ParseUint(s[:min(3, len(s))], 8, 8)
 	if len(s) < 3 || err != nil || v == 0 || v == '/' {

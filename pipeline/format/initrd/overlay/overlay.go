@@ -1,4 +1,5 @@
-// Package overlay reads a folder that goes on top of an initramfs.
+// Package overlay reads a folder that goes on top of an initramfs, and extracts an
+// initramfs into one.
 //
 // A checkout can hold neither owners nor modes but the execute bit, nor devices: every
 // file is root's, with mode 0644 or 0755, unless [MetaFile] in the folder says more.
