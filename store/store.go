@@ -89,6 +89,9 @@ func (s *Store) Log(prefix string) Log { return Log{s.bucket, prefix} }
 // Steps are the finished build steps that the store remembers.
 func (s *Store) Steps() Steps { return Steps{s.bucket} }
 
+// Notes are the answers of one kind, a word such as "lint", that the store remembers.
+func (s *Store) Notes(kind string) Notes { return Notes{s.bucket, kind} }
+
 // readObject returns an object of at most limit bytes.
 func readObject(ctx context.Context, b Bucket, key string, limit int64) ([]byte, error) {
 	r, err := b.Get(ctx, key, 0, -1)

@@ -68,7 +68,7 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
-	findings, err := lintFiles(ctx, pipeline.FS(ctx, s, image.Files), w.boards, w.recipe.Bootloader)
+	findings, err := lintImage(ctx, s, image, w.boards, w.recipe.Bootloader)
 	if err != nil {
 		return nil, err
 	}

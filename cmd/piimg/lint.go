@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"piimg/pipeline"
 	"piimg/pipeline/lint"
 	"piimg/recipes"
+	"piimg/store"
 )
 
 func newLint(a *app) *cobra.Command {
@@ -123,6 +126,30 @@ func boardsByName(names []string) ([]recipes.Board, error) {
 		boards = append(boards, b)
 	}
 	return boards, nil
+}
+
+// lintImage is lintFiles of an image, remembered in the store: a build that changes nothing
+// does not read the kernel and unpack the initramfs once more.
+func lintImage(ctx context.Context, s *store.Store, i store.Image, boards []recipes.Board, bootloader string) ([]lint.Finding, error) {
+	on, err := json.Marshal(struct {
+		Version    int
+		Files      []store.File
+		Boards     []recipes.Board
+		Bootloader string
+	}{lint.Version, i.Files, boards, bootloader})
+	if err != nil {
+		return nil, err
+	}
+	var findings []lint.Finding
+	err = s.Notes("lint").Get(ctx, store.Sum(on), &findings)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return findings, err
+	}
+	findings, err = lintFiles(ctx, pipeline.FS(ctx, s, i.Files), boards, bootloader)
+	if err != nil {
+		return nil, err
+	}
+	return findings, s.Notes("lint").Put(ctx, store.Sum(on), findings)
 }
 
 func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, bootloader string) ([]lint.Finding, error) {

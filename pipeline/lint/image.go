@@ -23,11 +23,17 @@ type image struct {
 	cache  map[string][]byte
 	config map[string][]configtxt.Line // config.txt and what any board includes
 	order  []string                    // keys of config, in order of discovery
-	err    error                       // the first error that is not "does not exist"
+
+	kernels map[string]*kernelFacts // nil for what is none
+	ramfss  map[string]*ramfs       // by the names of their parts
+	err     error                   // the first error that is not "does not exist"
 }
 
 func newImage(files fs.FS, target Target) (*image, error) {
-	img := &image{files: files, target: target, cache: map[string][]byte{}, config: map[string][]configtxt.Line{}}
+	img := &image{
+		files: files, target: target, cache: map[string][]byte{}, config: map[string][]configtxt.Line{},
+		kernels: map[string]*kernelFacts{}, ramfss: map[string]*ramfs{},
+	}
 	entries, err := fs.ReadDir(files, ".")
 	if err != nil {
 		return nil, err

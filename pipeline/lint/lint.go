@@ -11,6 +11,10 @@ import (
 	"piimg/pipeline/format/configtxt"
 )
 
+// Version changes whenever a rule may find something else in the same files, so that
+// findings that were remembered are not taken for those of today.
+const Version = 2
+
 // Level says how bad a finding is.
 type Level string
 

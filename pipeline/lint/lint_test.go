@@ -174,8 +174,7 @@ func TestRules(t *testing.T) {
 		boards     []Board
 		change     change           // of good; absent removes
 		sizes      map[string]int64 // bytes
-		date       string           // of the bootloader
-		want       string           // substring of the only finding of the rule; "" for none
+		date, want string           // of the bootloader; substring of the only finding of the rule, "" for none
 	}{
 		{"P01", "missing", []Board{pi4}, change{"config.txt": absent}, nil, "", "error P01 [pi4b] config.txt:0 missing"},
 		{"P01", "missing on a Pi 5", []Board{pi5}, change{"config.txt": absent}, nil, "", "does not boot without it"},
@@ -299,6 +298,19 @@ func TestRules(t *testing.T) {
 		{"P21", "autoboot.txt", nil, change{"autoboot.txt": "x"}, nil, "", "warning P21 [] autoboot.txt:0"},
 		{"P21", "tryboot.txt", nil, change{"tryboot.txt": "x"}, nil, "", "warning P21 [] tryboot.txt:0"},
 		{"P21", "elsewhere", nil, change{"firmware/pieeprom.upd": "x"}, nil, "", ""},
+	}
+	for name, c := range unpackCases(t) {
+		files := change{"kernel8.img": c.kernel, "config.txt": "initramfs a,b"[:9+2*len(c.parts)] + "\n"}
+		for n, part := range c.parts {
+			files[string(rune('a'+n))] = part
+		}
+		tests = append(tests, struct {
+			rule, name string
+			boards     []Board
+			change     change
+			sizes      map[string]int64
+			date, want string
+		}{"P27", name, []Board{pi4}, files, nil, "", c.want})
 	}
 	covered := map[string]int{} // 1: a failing case, 2: a passing one
 	for _, tt := range tests {

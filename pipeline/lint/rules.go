@@ -30,6 +30,7 @@ var rules = []Rule{
 	{ID: "P18", Title: "the kernel is one that the board can run", board: kernelKind},
 	{ID: "P19", Title: "no file is larger than the board's TFTP client can count", board: tftpSizes},
 	{ID: "P21", Title: "nothing lies around that the board would act on", image: leftovers},
+	{ID: "P27", Title: "the kernel unpacks all of the initramfs", board: unpackable},
 }
 
 // Rules are all rules, by id.
