@@ -5,9 +5,9 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64
+PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64
 
-.PHONY: help quickstart build test race lint e2e test-big bench fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big bench bench-initramfs fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,8 @@ race: ## all tests but the end-to-end ones, with the race detector
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
 	go vet ./...
-	go vet -tags e2e,big ./cmd/piimg ./pipeline/format/initrd/repack
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big ./...
+	go vet -tags e2e,big,bench ./cmd/piimg ./pipeline/format/initrd/repack
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench ./...
 	go mod tidy -diff
 
 e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
@@ -36,8 +36,11 @@ e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build agai
 test-big: ## repack root file systems of some 350 MB: Debian's kernel (100 MB to fetch), and PIIMG_ROOTFS=file
 	go test -tags big -run 'TestBig$(if $(PIIMG_ROOTFS),,RoundTripOfDebian)' -count=1 -v -timeout 60m ./pipeline/format/initrd/repack
 
-bench: ## how long a build without changes and --help take
+bench: bench-initramfs ## how long builds without changes, --help, and edits of an initramfs take
 	go test -run '^$$' -bench . -benchtime 20x ./cmd/piimg
+
+bench-initramfs: ## edit two real root file systems (100 MB to fetch), as piimg and as cpio with gzip, pigz, zstd do
+	go test -tags bench -run '^$$' -bench Initramfs -benchtime 3x -timeout 90m ./cmd/piimg
 
 fuzz: ## every fuzz test for 30 seconds
 	@for pkg in $$(go list ./...); do \

@@ -236,7 +236,11 @@ func marker() repack.Add {
 func appended(t *testing.T, base []byte, f codec.Format) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if _, err := repack.Append(t.Context(), bytes.NewReader(base), int64(len(base)), []repack.Add{marker()}, &out, repack.Options{Format: f}); err != nil {
+	tree, err := initrd.ReadTree(bytes.NewReader(base), initrd.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := repack.Append(t.Context(), bytes.NewReader(base), int64(len(base)), tree, []repack.Add{marker()}, &out, repack.Options{Format: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()

@@ -8,12 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"piimg/pipeline"
+	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/inspect"
 	"piimg/recipes"
 	"piimg/store"
@@ -38,7 +39,7 @@ What is looked at is a file, or the initramfs of an image of the store.` + "\n" 
 func newInitramfsLs(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "ls FILE|IMAGE [PATTERN]",
+		Use:   "ls FILE|IMAGE [GLOB]",
 		Short: "List entries: type and mode, owner, size, archive, path",
 		Example: `  piimg initramfs ls prod
   piimg initramfs ls rootfs.cpio.gz 'usr/bin/*'`,
@@ -66,28 +67,17 @@ func newInitramfsLs(a *app) *cobra.Command {
 	return c
 }
 
-// matching are the entries that the pattern names; "**" at its end stands for everything
-// below.
-func matching(entries []inspect.Entry, pattern string) ([]inspect.Entry, error) {
-	pattern = strings.TrimPrefix(pattern, "/")
-	below, deep := strings.CutSuffix(pattern, "**")
-	var found []inspect.Entry
-	for _, e := range entries {
-		ok := deep && strings.HasPrefix(e.Path, below)
-		if !deep {
-			var err error
-			if ok, err = path.Match(pattern, e.Path); err != nil {
-				return nil, usageError{fmt.Errorf("pattern %s: %w", pattern, err)}
-			}
-		}
-		if ok {
-			found = append(found, e)
-		}
+// matching are the entries that a glob stands for.
+func matching(entries []inspect.Entry, glob string) ([]inspect.Entry, error) {
+	glob = strings.TrimPrefix(glob, "/")
+	if err := initrd.CheckGlob(glob); err != nil {
+		return nil, usageError{err}
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("nothing matches %s", pattern)
+	entries = slices.DeleteFunc(entries, func(e inspect.Entry) bool { return !initrd.Match(glob, e.Path) })
+	if len(entries) == 0 {
+		return nil, fmt.Errorf("nothing matches %s", glob)
 	}
-	return found, nil
+	return entries, nil
 }
 
 func newInitramfsCat(a *app) *cobra.Command {

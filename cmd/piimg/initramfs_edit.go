@@ -152,7 +152,7 @@ func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.
 		}, nil
 	}
 	return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
-		return repack.Append(ctx, base, size, settled.Add, w, o)
+		return repack.Append(ctx, base, size, tree, settled.Add, w, o)
 	}, nil
 }
 

@@ -17,13 +17,12 @@ import (
 
 func (f editFlags) options() (repack.Options, error) {
 	o := repack.Options{Format: codec.Format(f.compression), Epoch: uint32(f.epoch), Recompress: f.recompress}
-	levels := map[string]codec.Level{"fast": codec.Fast, "default": codec.Default, "best": codec.Best, "auto": codec.Best}
-	level, ok := levels[f.level]
-	if o.Level = level; f.level == "auto" && (f.recompress || f.normalize || f.compression != "") {
-		o.Level = codec.Default
+	level, said := codec.ParseLevel(f.level)
+	if o.Level = level; !said {
+		o.Level = o.AutoLevel(f.normalize)
 	}
 	switch {
-	case !ok:
+	case !said && f.level != "auto":
 		return o, fmt.Errorf("--level %s is none of auto, fast, default and best", f.level)
 	case f.mode != "auto" && f.mode != "append" && f.mode != "repack":
 		return o, fmt.Errorf("--mode %s is none of auto, append and repack", f.mode)

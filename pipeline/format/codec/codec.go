@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // maxWindow bounds in bytes what a decoder remembers, and so its memory. It is the limit
@@ -105,13 +103,4 @@ func open(r *bufio.Reader, f Format) (io.ReadCloser, error) {
 		return io.NopCloser(&lz4Reader{r: r}), nil
 	}
 	return nil, fmt.Errorf("cannot be read: %w", errors.ErrUnsupported)
-}
-
-func newGzipReader(r *bufio.Reader) (io.ReadCloser, error) {
-	z, err := gzip.NewReader(r)
-	if err != nil {
-		return nil, err
-	}
-	z.Multistream(false)
-	return z, nil
 }

@@ -95,7 +95,7 @@ func (d *Deflater) start() {
 		z, d.idle = d.idle[n-1], d.idle[:n-1]
 	}
 	done := make(chan deflated, 1)
-	go func(chunk, window []byte, level int) { done <- deflate(z, chunk, window, level) }(d.chunk, d.window, d.level)
+	go func(chunk, window []byte, level int) { done <- encode(z, chunk, window, level) }(d.chunk, d.window, d.level)
 	d.queue = append(d.queue, done)
 	d.slide(d.chunk)
 	d.chunk = make([]byte, 0, min(chunkSize, 2*len(d.chunk)))
@@ -116,8 +116,8 @@ func (d *Deflater) collect() {
 	}
 }
 
-// deflate encodes one chunk with z, which it makes where it is nil.
-func deflate(z *flate.Writer, chunk, window []byte, level int) deflated {
+// encode encodes one chunk with z, which it makes where it is nil.
+func encode(z *flate.Writer, chunk, window []byte, level int) deflated {
 	out := bytes.NewBuffer(make([]byte, 0, len(chunk)/2+64))
 	if z == nil {
 		var err error

@@ -25,6 +25,12 @@ const (
 	Fast                 // gzip 1; zstd like -1
 )
 
+// ParseLevel knows "fast", "default" and "best".
+func ParseLevel(name string) (Level, bool) {
+	l, ok := map[string]Level{"fast": Fast, "default": Default, "best": Best}[name]
+	return l, ok
+}
+
 func (l Level) gzip() int {
 	switch l {
 	case Fast:

@@ -7,6 +7,7 @@
 package deflate
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type Block struct {
 // Reader decodes one stream. It is not for concurrent use.
 type Reader struct {
 	src    io.Reader
+	peek   *bufio.Reader // in the place of src: taken only as far as it is used
 	srcEOF bool
 	in     []byte // read and not used, from pos on
 	pos    int
@@ -64,6 +66,14 @@ func NewReader(src io.Reader) *Reader {
 	return &Reader{src: src, in: make([]byte, 0, inSize+inSlack), out: make([]byte, window+outSize+slack)}
 }
 
+// NewPeekReader is NewReader of a src that stands right behind the stream once Next has
+// answered io.EOF. src has to buffer 1 KiB or more.
+func NewPeekReader(src *bufio.Reader) *Reader {
+	r := NewReader(nil)
+	r.peek = src
+	return r
+}
+
 // Used is how many bytes of the stream were used, the last one perhaps in part.
 func (r *Reader) Used() int64 { return (r.bitPos() + 7) / 8 }
 
@@ -75,7 +85,7 @@ func (r *Reader) bitPos() int64 { return (r.inOff+int64(r.pos))*8 - int64(r.nbit
 // otherwise its Bit is -1. A chunk may be empty. Damage is an [ErrFormat] with the offset.
 func (r *Reader) Next() ([]byte, Block, error) {
 	if r.done && !r.within {
-		return nil, Block{Bit: -1}, io.EOF
+		return nil, Block{Bit: -1}, r.end()
 	}
 	r.slide()
 	ended, err := r.decode()
@@ -91,6 +101,17 @@ func (r *Reader) Next() ([]byte, Block, error) {
 	b := r.block
 	b.BitEnd, b.End = r.bitPos(), r.plain+int64(r.o)
 	return chunk, b, nil
+}
+
+// end leaves peek behind the stream.
+func (r *Reader) end() error {
+	if r.peek != nil {
+		if _, err := r.peek.Discard(int(r.Used() - r.inOff)); err != nil {
+			return err
+		}
+		r.in, r.inOff, r.pos, r.bits, r.nbits, r.srcEOF = r.in[:0], r.Used(), 0, 0, 0, false
+	}
+	return io.EOF
 }
 
 // slide makes room, keeping the window.
@@ -137,10 +158,7 @@ func (r *Reader) fill() error {
 			return nil
 		}
 		keep := min(r.pos, 8) // their bits may be put back
-		n := copy(r.in, r.in[r.pos-keep:])
-		r.in, r.inOff, r.pos = r.in[:n], r.inOff+int64(r.pos-keep), keep
-		k, err := r.src.Read(r.in[n:inSize])
-		r.in = r.in[:n+k]
+		err := r.read(keep)
 		if err == io.EOF {
 			r.srcEOF = true
 			r.in = append(r.in, make([]byte, inSlack)...)
@@ -149,6 +167,26 @@ func (r *Reader) fill() error {
 		}
 	}
 	return nil
+}
+
+// read adds to in what comes next, and lets go of what was used but for the last bytes.
+func (r *Reader) read(keep int) error {
+	used := r.pos - keep
+	r.pos, r.inOff = keep, r.inOff+int64(used)
+	if r.peek == nil {
+		n := copy(r.in, r.in[used:])
+		k, err := r.src.Read(r.in[n:inSize])
+		r.in = r.in[:n+k]
+		return err
+	}
+	if _, err := r.peek.Discard(used); err != nil {
+		return err
+	}
+	had := len(r.in) - used
+	_, err := r.peek.Peek(had + 1)
+	b, _ := r.peek.Peek(min(r.peek.Buffered(), inSize))
+	r.in = append(r.in[:0], b...)
+	return err
 }
 
 // over says whether bits behind the end were used.

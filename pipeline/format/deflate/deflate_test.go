@@ -1,6 +1,7 @@
 package deflate
 
 import (
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"errors"
@@ -8,8 +9,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os/exec"
+	"strings"
 	"testing"
 	"testing/iotest"
+
+	kflate "github.com/klauspost/compress/flate"
 )
 
 // samples compress well, badly and not at all.
@@ -193,6 +197,31 @@ func TestDamageIsAnError(t *testing.T) {
 	}
 }
 
+func TestPeekReaderStopsBehindTheStream(t *testing.T) {
+	for name, s := range streams(t) {
+		want, packed := s[0], s[1]
+		for _, behind := range []string{"", "x", "behind the stream, with more than 24 bytes of it"} {
+			for _, src := range []io.Reader{
+				io.MultiReader(bytes.NewReader(packed), strings.NewReader(behind)),
+				iotest.HalfReader(strings.NewReader(string(packed) + behind)),
+			} {
+				br := bufio.NewReaderSize(src, 1<<10)
+				r := NewPeekReader(br)
+				got, _, err := unpack(r)
+				if err != nil || !bytes.Equal(got, want) || r.Used() != int64(len(packed)) {
+					t.Errorf("%s: %d of %d bytes, %d of %d used, %v", name, len(got), len(want), r.Used(), len(packed), err)
+				}
+				if _, _, err := r.Next(); err != io.EOF {
+					t.Errorf("%s: Next once more: %v", name, err)
+				}
+				if rest, err := io.ReadAll(br); string(rest) != behind || err != nil {
+					t.Errorf("%s: %q left, %v; want %q", name, rest, err, behind)
+				}
+			}
+		}
+	}
+}
+
 // What this package takes, the standard library takes too, and with the same bytes.
 func FuzzReader(f *testing.F) {
 	for name, b := range samples() {
@@ -209,6 +238,10 @@ func FuzzReader(f *testing.F) {
 		got, blocks, err := unpack(NewReader(bytes.NewReader(b)))
 		if (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes, %v; the standard library reads %d, %v", len(got), err, len(want), wantErr)
+		}
+		peeked, _, peekErr := unpack(NewPeekReader(bufio.NewReaderSize(bytes.NewReader(b), 1<<10)))
+		if (err == nil) != (peekErr == nil) || !bytes.Equal(got, peeked) {
+			t.Fatalf("peeking gives %d bytes, %v; reading %d, %v", len(peeked), peekErr, len(got), err)
 		}
 		if err != nil {
 			return
@@ -249,5 +282,14 @@ func BenchmarkStandardLibrary(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		_, _ = io.Copy(io.Discard, flate.NewReader(bytes.NewReader(packed)))
+	}
+}
+
+func BenchmarkKlauspost(b *testing.B) {
+	text := samples()["mixed"]
+	packed := zlib(b, text, "-9")
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		_, _ = io.Copy(io.Discard, kflate.NewReader(bytes.NewReader(packed)))
 	}
 }

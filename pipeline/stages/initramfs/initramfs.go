@@ -198,7 +198,7 @@ func (s *surgery) append(ctx context.Context, adds []repack.Add) error {
 		if _, err := w.Write(make([]byte, padding)); err != nil || len(adds) == 0 {
 			return err
 		}
-		_, err := repack.WriteOverlay(ctx, w, s.tree, adds, s.options(codec.Best))
+		_, err := repack.WriteOverlay(ctx, w, s.tree, adds, s.options(true))
 		return err
 	})
 	if err != nil {
@@ -214,7 +214,7 @@ func (s *surgery) repack(ctx context.Context, edits repack.Edits) error {
 	}
 	var stats repack.Stats
 	blob, err := s.job.Blob(ctx, func(w io.Writer) (err error) {
-		stats, err = write(ctx, s.base, s.base.size, edits, w, s.options(s.level()))
+		stats, err = write(ctx, s.base, s.base.size, edits, w, s.options(false))
 		return err
 	})
 	if err != nil {
@@ -228,20 +228,17 @@ func (s *surgery) normalize(ctx context.Context, r io.ReaderAt, size int64, edit
 	return repack.Normalize(ctx, r, size, edits, func() (repack.Scratch, error) { return scratch(s.job) }, w, o)
 }
 
-func (s *surgery) options(auto codec.Level) repack.Options {
-	levels := map[string]codec.Level{"fast": codec.Fast, "default": codec.Default, "best": codec.Best}
-	l, said := levels[s.Level]
-	if !said {
-		l = auto
+// options are those of the recipe; small says that an overlay alone is written.
+func (s *surgery) options(small bool) repack.Options {
+	o := repack.Options{Format: s.Compression, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch())}
+	level, said := codec.ParseLevel(s.Level)
+	switch {
+	case said:
+		o.Level = level
+	case small:
+		o.Level = codec.Best
+	default:
+		o.Level = o.AutoLevel(s.Normalize)
 	}
-	return repack.Options{Format: s.Compression, Level: l, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch())}
-}
-
-// level is what to spend where the recipe does not say: as little as gives most of the
-// size where everything is encoded anew, and the best where that is a few blocks of gzip.
-func (s *surgery) level() codec.Level {
-	if s.Recompress || s.Normalize || s.Compression != codec.Gzip {
-		return codec.Default
-	}
-	return codec.Best
+	return o
 }

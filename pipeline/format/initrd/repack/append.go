@@ -40,12 +40,10 @@ func (nopCloser) Close() error { return nil }
 
 // Append writes base, of size bytes, to w with one more archive that has what is added.
 // Where base ends with such an archive already, behind another, the new files go into that
-// one, so that the number of archives does not grow with every edit.
-func Append(ctx context.Context, base io.ReaderAt, size int64, adds []Add, w io.Writer, o Options) (Stats, error) {
-	tree, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
-	if err == nil {
-		err = tree.Stopped()
-	}
+// one, so that the number of archives does not grow with every edit. tree is that of base,
+// which a kernel has to unpack to its end.
+func Append(ctx context.Context, base io.ReaderAt, size int64, tree *initrd.Tree, adds []Add, w io.Writer, o Options) (Stats, error) {
+	err := tree.Stopped()
 	if err != nil {
 		return Stats{}, err
 	}

@@ -16,7 +16,7 @@ import (
 func appended(t *testing.T, base []byte, adds ...Add) ([]byte, Stats) {
 	t.Helper()
 	var out bytes.Buffer
-	s, err := Append(context.Background(), bytes.NewReader(base), int64(len(base)), adds, &out, Options{Epoch: 9})
+	s, err := Append(context.Background(), bytes.NewReader(base), int64(len(base)), treeOf(t, base), adds, &out, Options{Epoch: 9})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestAppendRefused(t *testing.T) {
 		"r:1: etc is a folder here and none in the base":                  {weak("r:1", "etc")},
 		"r:1: etc/f lies below etc, which is no folder":                   {add("r:1", reg("etc/f", ""))},
 	} {
-		_, err := Append(context.Background(), bytes.NewReader(base), int64(len(base)), adds, &bytes.Buffer{}, Options{})
+		_, err := Append(context.Background(), bytes.NewReader(base), int64(len(base)), treeOf(t, base), adds, &bytes.Buffer{}, Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
@@ -117,7 +117,7 @@ func TestAppendRefused(t *testing.T) {
 		"archive 1: ": base[:len(base)/2],
 		"archive 2: ": append(pad(bytes.Clone(base)), "damage"...),
 	} {
-		_, err := Append(context.Background(), bytes.NewReader(b), int64(len(b)), nil, &bytes.Buffer{}, Options{})
+		_, err := Append(context.Background(), bytes.NewReader(b), int64(len(b)), treeOf(t, b), nil, &bytes.Buffer{}, Options{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
@@ -131,4 +131,13 @@ func TestWeakFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkTree(t, got, "", "new 40755 0:0 time 9\n")
+}
+
+func treeOf(t *testing.T, b []byte) *initrd.Tree {
+	t.Helper()
+	tree, err := initrd.ReadTree(bytes.NewReader(b), initrd.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
 }

@@ -33,6 +33,16 @@ type Options struct {
 	Limits     initrd.Limits
 }
 
+// AutoLevel is what to spend where nobody says: as little as gives most of the size where
+// everything is encoded anew, and the best where that is an overlay, or a few blocks of
+// gzip around the edits.
+func (o Options) AutoLevel(normalize bool) codec.Level {
+	if o.Recompress || normalize || o.Format == codec.Zstd {
+		return codec.Default
+	}
+	return codec.Best
+}
+
 // Stats are what was done.
 type Stats struct {
 	Archives int   // members, plain or compressed

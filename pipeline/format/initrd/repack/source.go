@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"hash/crc32"
 	"io"
 
@@ -193,7 +191,7 @@ type spans struct {
 }
 
 func newSpans(base *io.SectionReader) (*spans, error) {
-	header, err := gzipHeader(base)
+	header, err := codec.SkipGzipHeader(bufio.NewReader(base))
 	if err != nil {
 		return nil, err
 	}
@@ -217,8 +215,6 @@ func (s *spans) read([]byte) ([]byte, deflate.Block, error) {
 	return b, block, err
 }
 
-var errChecksum = errors.New("gzip: checksum or length is wrong")
-
 func (s *spans) trailer() error {
 	var t [8]byte
 	at := s.header + s.z.Used()
@@ -228,7 +224,7 @@ func (s *spans) trailer() error {
 		return err
 	}
 	if binary.LittleEndian.Uint32(t[:]) != s.crc || binary.LittleEndian.Uint32(t[4:]) != uint32(s.n) {
-		return errChecksum
+		return codec.ErrChecksum
 	}
 	s.done = at + 8
 	return nil
@@ -239,51 +235,4 @@ func (s *spans) used() int64 {
 		return s.done
 	}
 	return s.header + s.z.Used()
-}
-
-// gzipHeader is the length of a member's header (RFC 1952, section 2.3).
-func gzipHeader(r io.Reader) (int64, error) {
-	in := &countReader{r: r}
-	br := bufio.NewReader(in)
-	var h [10]byte
-	if _, err := io.ReadFull(br, h[:]); err != nil {
-		return 0, fmt.Errorf("gzip header: %w", err)
-	}
-	if h[2] != 8 || h[3]&0xe0 != 0 {
-		return 0, errors.New("gzip header: unknown method or flags")
-	}
-	err := gzipFields(br, h[3])
-	if err != nil {
-		return 0, fmt.Errorf("gzip header: %w", err)
-	}
-	return in.n - int64(br.Buffered()), nil
-}
-
-// gzipFields reads the optional fields.
-func gzipFields(br *bufio.Reader, flags byte) error {
-	if flags&4 != 0 {
-		var n [2]byte
-		if _, err := io.ReadFull(br, n[:]); err != nil {
-			return err
-		}
-		if _, err := br.Discard(int(binary.LittleEndian.Uint16(n[:]))); err != nil {
-			return err
-		}
-	}
-	for _, text := range []byte{8, 16} { // name, comment
-		for flags&text != 0 {
-			b, err := br.ReadByte()
-			if err != nil {
-				return err
-			}
-			if b == 0 {
-				break
-			}
-		}
-	}
-	if flags&2 != 0 {
-		_, err := br.Discard(2)
-		return err
-	}
-	return nil
 }
