@@ -233,14 +233,21 @@ func marker() repack.Add {
 	return repack.Add{Label: "t", Entry: newc.Entry{Name: "etc/marker", Mode: newc.Regular | 0o600, Size: 7}, Open: repack.Text([]byte("overlay"))}
 }
 
+// appended has the marker, a file in the place of one of three hard links, and a device in
+// the place of another: a kernel writes into what is there unless it is removed first.
 func appended(t *testing.T, base []byte, f codec.Format) []byte {
 	t.Helper()
 	var out bytes.Buffer
+	adds := []repack.Add{
+		{Label: "t", Entry: newc.Entry{Name: "bin/b", Mode: newc.Regular | 0o755, Size: 3}, Open: repack.Text([]byte("new"))},
+		{Label: "t", Entry: newc.Entry{Name: "dev/far", Mode: newc.Block | 0o600, RDev: newc.Device{Major: 8, Minor: 1}}},
+		marker(),
+	}
 	tree, err := initrd.ReadTree(bytes.NewReader(base), initrd.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := repack.Append(t.Context(), bytes.NewReader(base), int64(len(base)), tree, []repack.Add{marker()}, &out, repack.Options{Format: f}); err != nil {
+	if _, err := repack.Append(t.Context(), bytes.NewReader(base), int64(len(base)), tree, adds, &out, repack.Options{Format: f}); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -282,6 +289,12 @@ func TestE2EKernelUnpacksIt(t *testing.T) {
 			}
 			if _, there := got["/etc/gone"]; there == tt.gone {
 				t.Errorf("etc/gone is there: %v, want %v", there, !tt.gone)
+			}
+			if b, a := got["/bin/b"], got["/bin/a"]; !tt.gone && (!strings.Contains(b, "links 1 of /bin/b") || !strings.Contains(a, "links 2 of /bin/a")) {
+				t.Errorf("a new file was written through a hard link: bin/a %s, bin/b %s", a, b)
+			}
+			if far := got["/dev/far"]; !tt.gone && !strings.Contains(far, " 8:1 ") {
+				t.Errorf("the new device was not made: %s", far)
 			}
 			sameTree(t, predicted(t, tt.image), got)
 		})
