@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"piimg/store"
 	"piimg/store/disk"
+	"piimg/store/s3"
 )
 
 // scheme is one way to write a location, and what opens it.
@@ -24,23 +26,28 @@ type scheme struct {
 func schemes() []scheme {
 	return []scheme{
 		{"file:", "file:///path", openFile},
-		{"s3:", "", openS3},
+		{"s3:", s3.Form, openS3},
 	}
 }
 
 // Bucket opens the bucket at location: a path or file:///path is a folder, which is
-// made if need be. A bucket in memory is not offered, for whoever opened one here would
+// made if need be, and s3://bucket is a bucket on a server, which is asked nothing yet. A bucket in memory is not offered, for whoever opened one here would
 // lose all that they put in it. Errors name the location, without the user and password
 // that a URL may carry.
 func Bucket(ctx context.Context, location string) (store.Bucket, error) {
 	b, err := bucket(ctx, location)
 	if err != nil {
-		return nil, fmt.Errorf("open store %q: %w", withoutUser(location), err)
+		return nil, fmt.Errorf("open store %q: %w", withoutSecrets(location), err)
 	}
 	return b, nil
 }
 
-func withoutUser(location string) string {
+// withoutSecrets is a location without what may be one by mistake: a user, and the query of
+// an S3 location.
+func withoutSecrets(location string) string {
+	if strings.HasPrefix(location, "s3:") {
+		location, _, _ = strings.Cut(location, "?")
+	}
 	scheme, rest, ok := strings.Cut(location, "://")
 	host, _, _ := strings.Cut(rest, "/")
 	at := strings.LastIndexByte(host, '@')
@@ -87,6 +94,10 @@ func openFile(_ context.Context, location string) (store.Bucket, error) {
 	return disk.Open(u.Path)
 }
 
-func openS3(context.Context, string) (store.Bucket, error) {
-	return nil, errors.New("S3 is not in this version: use a path")
+func openS3(_ context.Context, location string) (store.Bucket, error) {
+	c, err := s3.Parse(location, os.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	return s3.Open(c)
 }

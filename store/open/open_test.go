@@ -8,6 +8,7 @@ import (
 
 	"piimg/store"
 	"piimg/store/open"
+	"piimg/store/s3"
 )
 
 func TestBucketOnDisk(t *testing.T) {
@@ -43,18 +44,23 @@ func TestBucketOnDisk(t *testing.T) {
 
 // TestForms: what is offered keeps what it is given.
 func TestForms(t *testing.T) {
-	if got, want := open.Forms(), "a path, file:///path"; got != want {
+	if got, want := open.Forms(), "a path, file:///path, "+s3.Form; got != want {
 		t.Errorf("Forms = %s; want %s", got, want)
 	}
 }
 
 func TestBucketErrors(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("HOME", t.TempDir())
 	tests := []struct{ location, want string }{
-		{"", `open store "": the location is empty: use a path, file:///path`},
+		{"", `open store "": the location is empty: use a path, file:///path, s3://`},
 		{"ftp://host/x", `scheme "ftp" is not known: use a path`},
-		{"s3://fleet/prod", "S3 is not in this version"},
-		{"s3:fleet", "S3 is not in this version"},
-		{"s3://key:secret@host/fleet", `open store "s3://host/fleet": S3`},
+		{"s3:fleet", "is written s3://bucket/prefix"},
+		{"s3://key:secret@host/fleet", `open store "s3://host/fleet": keys do not belong`},
+		{"s3://fleet?secret=canary", `open store "s3://fleet": "secret" is none of`},
+		{"s3://fleet", "no keys: AWS_ACCESS_KEY_ID is not set"},
 		{"file:relative", "absolute path"},
 		{"file://host/path", "three slashes"},
 		{"file:///a?b", "nothing after it"},
@@ -63,7 +69,7 @@ func TestBucketErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := open.Bucket(t.Context(), tt.location)
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("Bucket(%q) = %v; want %q in the error", tt.location, err, tt.want)
 		}
 	}

@@ -1,0 +1,184 @@
+// Package s3test runs real S3 servers for tests, each a process of its own on loopback. They
+// are Go modules with a go.mod of their own below testdata, so that the program does not
+// depend on them; the go command builds and keeps them.
+package s3test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"piimg/store/s3"
+)
+
+// Server is a running server.
+type Server struct {
+	Kind           string // "versitygw" or "minio"
+	Endpoint       string // http://127.0.0.1:port
+	Access, Secret string
+
+	buckets atomic.Int64
+	root    string // that holds the buckets as folders
+	cmd     *exec.Cmd
+	args    []string
+	env     []string
+}
+
+// kinds are how servers are started.
+var kinds = map[string]func(s *Server, address string){
+	"versitygw": func(s *Server, address string) {
+		s.args = []string{"--quiet", "--access", s.Access, "--secret", s.Secret, "--port", address, "posix", s.root}
+	},
+	"minio": func(s *Server, address string) {
+		s.args = []string{"server", "--config-dir", s.root + "-config", "--address", address, s.root}
+		s.env = []string{"MINIO_ROOT_USER=" + s.Access, "MINIO_ROOT_PASSWORD=" + s.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
+	},
+}
+
+// Start starts the server that PIIMG_S3_SERVER names, versitygw where it names none. It ends
+// with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	kind := os.Getenv("PIIMG_S3_SERVER")
+	if kind == "" {
+		kind = "versitygw"
+	}
+	setup, ok := kinds[kind]
+	if !ok {
+		t.Fatalf("PIIMG_S3_SERVER=%s is no server that tests know", kind)
+	}
+	address := freeAddress(t)
+	s := &Server{
+		Kind: kind, Endpoint: "http://" + address, Access: "piimgtest", Secret: "canary-secret-0123456789",
+		root: filepath.Join(t.TempDir(), "buckets"),
+	}
+	if err := os.Mkdir(s.root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	setup(s, address)
+	s.run(t)
+	t.Cleanup(func() { s.Stop(t) })
+	return s
+}
+
+// binary builds a server, or finds what was built before.
+func binary(t testing.TB, kind string) string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "piimg/store/s3").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "tool", "-n", kind)
+	cmd.Dir = filepath.Join(strings.TrimSpace(string(dir)), "testdata", kind)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("build %s: %v\n%s", kind, err, stderr.Bytes())
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// run starts the process and waits until it answers.
+func (s *Server) run(t testing.TB) {
+	t.Helper()
+	s.cmd = exec.Command(binary(t, s.Kind), s.args...)
+	s.cmd.Env = append(os.Environ(), s.env...)
+	var log bytes.Buffer
+	s.cmd.Stdout, s.cmd.Stderr = &log, &log
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for ctx.Err() == nil {
+		if r, err := http.Get(s.Endpoint); err == nil {
+			r.Body.Close()
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	s.Stop(t)
+	t.Fatalf("%s does not answer:\n%s", s.Kind, log.Bytes())
+}
+
+// Stop ends the process, as a crash would.
+func (s *Server) Stop(t testing.TB) {
+	t.Helper()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+	s.cmd = nil
+}
+
+// Restart starts a server that was stopped, with what it had stored.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	s.run(t)
+}
+
+// NewBucket makes an empty bucket and answers its name.
+func (s *Server) NewBucket(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("bucket-%d", s.buckets.Add(1))
+	if err := s.make(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// Env is the environment that holds the server's keys.
+func (s *Server) Env(name string) string {
+	return map[string]string{"AWS_ACCESS_KEY_ID": s.Access, "AWS_SECRET_ACCESS_KEY": s.Secret}[name]
+}
+
+// Location is how a bucket is named on a command line; endpoint may be that of a proxy in
+// front of the server.
+func (s *Server) Location(bucket, prefix, endpoint string) string {
+	return "s3://" + bucket + "/" + prefix + "?endpoint=" + url.QueryEscape(endpoint)
+}
+
+// Config is a bucket on the server, reached through endpoint.
+func (s *Server) Config(t testing.TB, bucket, endpoint string) s3.Config {
+	t.Helper()
+	c, err := s3.Parse(s.Location(bucket, "pre/fix", endpoint), s.Env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Open is a new bucket on the server.
+func (s *Server) Open(t testing.TB) *s3.Bucket {
+	t.Helper()
+	b, err := s3.Open(s.Config(t, s.NewBucket(t), s.Endpoint))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
