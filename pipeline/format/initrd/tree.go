@@ -129,16 +129,21 @@ func (t *Tree) Stopped() error {
 }
 
 // Bodies visits the bodies of all entries that the tree was read from, in order; r is the
-// same file once more, from its start. Damage behind the last of them is no error here.
+// same file once more, from its start. Damage behind the last of them, and in its body,
+// which a kernel has as far as it goes, is no error here: the tree has it as a problem.
 func (t *Tree) Bodies(r io.Reader, l Limits, visit func(Place, io.Reader) error) error {
 	left := t.Entries
-	var failed error
+	var failed error // of the last visit, and not the body's own
 	err := WalkLimits(r, l, func(p Place, _ newc.Entry, body io.Reader) error {
 		if left == 0 {
 			return errSeen
 		}
 		left--
-		failed = visit(p, body)
+		b := &source{r: body}
+		if failed = visit(p, b); b.err != nil {
+			failed = nil
+			return b.err
+		}
 		return failed
 	})
 	if left == 0 && failed == nil {
