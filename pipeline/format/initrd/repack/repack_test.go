@@ -290,7 +290,7 @@ func TestSpansAreReused(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			anew, _, err := repack(packed, e, Options{Recompress: true})
+			anew, _, err := repack(packed, e, Options{Recompress: true, Level: codec.Fast})
 			if err != nil {
 				t.Fatal(err)
 			}
