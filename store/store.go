@@ -26,24 +26,41 @@ const (
 
 // format is the content of piimg-store.json.
 type format struct {
-	Format int    `json:"format"`
-	ID     string `json:"id"`
+	Format  int    `json:"format"`
+	ID      string `json:"id"`
+	Writers string `json:"writers,omitempty"` // "one" where several may not write at a time
 }
+
+const oneWriter = "one"
 
 // Store is an opened store. It is safe for concurrent use and holds nothing that
 // would have to be closed.
 type Store struct {
 	bucket Bucket
-	id     string
+	format format
 }
 
-// Init makes a store of an empty bucket, or opens the one that is there.
-func Init(ctx context.Context, b Bucket) (*Store, error) {
+// InitOptions are what a store is made as.
+type InitOptions struct {
+	// SingleWriter is a store whose bucket does not let one of several racing writers win:
+	// whoever uses it sees to it that there is one.
+	SingleWriter bool
+}
+
+// Init is [InitWith] without options.
+func Init(ctx context.Context, b Bucket) (*Store, error) { return InitWith(ctx, b, InitOptions{}) }
+
+// InitWith makes a store of an empty bucket, or opens the one that is there.
+func InitWith(ctx context.Context, b Bucket, o InitOptions) (*Store, error) {
 	s, err := Open(ctx, b)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return s, err
 	}
-	doc, err := json.Marshal(format{formatVersion, rand.Text()})
+	f := format{Format: formatVersion, ID: rand.Text()}
+	if o.SingleWriter {
+		f.Writers = oneWriter
+	}
+	doc, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +88,17 @@ func Open(ctx context.Context, b Bucket) (*Store, error) {
 	if f.Format != formatVersion {
 		return nil, fmt.Errorf("the store has format %d, this piimg knows format %d", f.Format, formatVersion)
 	}
-	return &Store{bucket: b, id: f.ID}, nil
+	if f.Writers != "" && f.Writers != oneWriter {
+		return nil, fmt.Errorf("read %s: writers %q: this piimg does not know what that means", formatKey, f.Writers)
+	}
+	return &Store{bucket: b, format: f}, nil
 }
 
 // ID names this store among others; it never changes.
-func (s *Store) ID() string { return s.id }
+func (s *Store) ID() string { return s.format.ID }
+
+// SingleWriter says whether the store was made for one writer at a time.
+func (s *Store) SingleWriter() bool { return s.format.Writers == oneWriter }
 
 // Bucket is where the store lives.
 func (s *Store) Bucket() Bucket { return s.bucket }

@@ -81,7 +81,7 @@ func (a *app) setBoard(ctx context.Context, name, reason string, choose func(*st
 	if err != nil {
 		return usageError{err}
 	}
-	s, err := a.openStore(ctx)
+	s, err := a.openLogs(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type app struct {
 	program string // as it was called
 
 	store      string // --store
+	refs       string // --refs
 	configFile string // --config
 }
 

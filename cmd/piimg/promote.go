@@ -21,7 +21,7 @@ named by digest or by another environment that runs it.` + "\n" + exitCodes,
   piimg promote dev prod --reason "kernel 6.12.47"`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.openStore(cmd.Context())
+			s, err := a.openLogs(cmd.Context())
 			if err != nil {
 				return err
 			}

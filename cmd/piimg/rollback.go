@@ -18,7 +18,7 @@ environment has run (--to). A second rollback goes back one more.` + "\n" + exit
   piimg rollback prod --to sha256:9a02b7c1 --reason "boards lose their clock"`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.openStore(cmd.Context())
+			s, err := a.openLogs(cmd.Context())
 			if err != nil {
 				return err
 			}

@@ -1,21 +1,15 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"os/user"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-
-	"piimg/store"
-	"piimg/store/open"
 )
 
 // newRoot is the command tree.
@@ -45,7 +39,8 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 		return hint(usageError{err}, "%s --help shows its flags", c.CommandPath())
 	})
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.store, "store", "", "where images are kept: a folder (default: $PIIMG_STORE, or a folder of your data directory)")
+	flags.StringVar(&a.store, "store", "", "where images are kept: a folder, or s3://bucket/prefix?endpoint=https://host (default: $PIIMG_STORE, or a folder of your data directory)")
+	flags.StringVar(&a.refs, "refs", "", "where the environments and boards of that store are kept, if elsewhere (default: $PIIMG_REFS)")
 	flags.StringVar(&a.configFile, "config", "", "configuration file (default: $PIIMG_CONFIG, or piimg/config.toml of your configuration directory)")
 	root.AddGroup(
 		&cobra.Group{ID: "make", Title: "Make images:"},
@@ -53,7 +48,7 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 		&cobra.Group{ID: "boot", Title: "Boot boards:"},
 	)
 	add(root, "make", newBuild(a), newPlan(a), newLock(a), newLint(a), newRecipe(a), newTry(a))
-	add(root, "keep", newLs(a), newShow(a), newDiff(a), newExplain(a), newInitramfs(a), newPromote(a), newRollback(a), newHistory(a))
+	add(root, "keep", newLs(a), newShow(a), newDiff(a), newExplain(a), newInitramfs(a), newPromote(a), newRollback(a), newHistory(a), newStore(a), newDoctor(a))
 	add(root, "boot", newServe(a), newSimulate(a), newBoard(a))
 	strict(root)
 	return root
@@ -114,17 +109,6 @@ func noCommand(cmd *cobra.Command, args []string) error {
 	return hint(err, "%s --help lists what there is", cmd.CommandPath())
 }
 
-// location is where the store is.
-func (a *app) location() (string, error) {
-	for _, l := range []string{a.store, a.getenv("PIIMG_STORE")} {
-		if l != "" {
-			return l, nil
-		}
-	}
-	dir, err := a.dir("XDG_DATA_HOME", ".local/share")
-	return filepath.Join(dir, "store"), err
-}
-
 // dir is piimg's folder among the user's folders of one kind (XDG base directories).
 func (a *app) dir(variable, below string) (string, error) {
 	if d := a.getenv(variable); d != "" {
@@ -137,45 +121,6 @@ func (a *app) dir(variable, below string) (string, error) {
 }
 
 func (a *app) cacheDir() (string, error) { return a.dir("XDG_CACHE_HOME", ".cache") }
-
-// openStore opens the store, which has to be there.
-func (a *app) openStore(ctx context.Context) (*store.Store, error) {
-	where, err := a.location()
-	if err != nil {
-		return nil, err
-	}
-	// Opening a folder makes it: who only looks leaves nothing behind.
-	if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && !strings.Contains(where, ":") {
-		return nil, noStore(where)
-	}
-	return a.storeBy(ctx, store.Open)
-}
-
-func noStore(where string) error {
-	return hint(fmt.Errorf("no store at %s", where), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
-}
-
-// makeStore opens the store, or makes one.
-func (a *app) makeStore(ctx context.Context) (*store.Store, error) { return a.storeBy(ctx, store.Init) }
-
-func (a *app) storeBy(ctx context.Context, by func(context.Context, store.Bucket) (*store.Store, error)) (*store.Store, error) {
-	where, err := a.location()
-	if err != nil {
-		return nil, err
-	}
-	b, err := open.Bucket(ctx, where)
-	if err != nil {
-		return nil, err
-	}
-	s, err := by(ctx, b)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, noStore(where)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", where, err)
-	}
-	return s, nil
-}
 
 // actor is who the history says it was.
 func (a *app) actor() string {

@@ -2,12 +2,15 @@ package main
 
 import (
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"piimg/store/s3/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -18,16 +21,38 @@ func TestMain(m *testing.M) {
 // Each has a home, a store and free ports of its own; Go modules come from the machine's
 // cache.
 func TestScript(t *testing.T) {
+	runScripts(t, "testdata/script", func(e *testscript.Env) []string {
+		return []string{"PIIMG_STORE=" + e.WorkDir + "/store"}
+	})
+}
+
+// The same on a real S3 server: each script has a bucket of its own, behind a proxy that
+// ignores If-None-Match too, at ENDPOINT and at WEAK.
+func TestScriptS3(t *testing.T) {
+	server := s3test.Start(t)
+	weak := s3test.NewProxy(t, server)
+	weak.Inject(s3test.Method(http.MethodPut), -1, server.Unconditional)
+	runScripts(t, "testdata/script/s3", func(e *testscript.Env) []string {
+		bucket := server.NewBucket(t)
+		return []string{
+			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "SECRET=" + server.Secret,
+			"AWS_ACCESS_KEY_ID=" + server.Access, "AWS_SECRET_ACCESS_KEY=" + server.Secret,
+			"PIIMG_STORE=" + server.Location(bucket, "fleet", server.Endpoint),
+		}
+	})
+}
+
+func runScripts(t *testing.T, dir string, vars func(*testscript.Env) []string) {
 	goEnv := moduleSettings(t)
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			home := e.WorkDir + "/home"
 			e.Vars = append(e.Vars, goEnv...)
-			e.Vars = append(e.Vars, "HOME="+home, "PIIMG_STORE="+e.WorkDir+"/store", "USER=alice", "TZ=UTC",
-				"TFTP="+freePort(t, "udp"), "HTTP="+freePort(t, "tcp"))
+			e.Vars = append(e.Vars, "HOME="+home, "USER=alice", "TZ=UTC", "TFTP="+freePort(t, "udp"), "HTTP="+freePort(t, "tcp"))
+			e.Vars = append(e.Vars, vars(e)...)
 			return os.MkdirAll(home, 0o755)
 		},
 	})

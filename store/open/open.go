@@ -37,14 +37,14 @@ func schemes() []scheme {
 func Bucket(ctx context.Context, location string) (store.Bucket, error) {
 	b, err := bucket(ctx, location)
 	if err != nil {
-		return nil, fmt.Errorf("open store %q: %w", withoutSecrets(location), err)
+		return nil, fmt.Errorf("open store %q: %w", Shown(location), err)
 	}
 	return b, nil
 }
 
-// withoutSecrets is a location without what may be one by mistake: a user, and the query of
-// an S3 location.
-func withoutSecrets(location string) string {
+// Shown is a location as messages have it, without what may be a secret by mistake: a user,
+// and the query of an S3 location.
+func Shown(location string) string {
 	if strings.HasPrefix(location, "s3:") {
 		location, _, _ = strings.Cut(location, "?")
 	}
@@ -71,6 +71,9 @@ func bucket(ctx context.Context, location string) (store.Bucket, error) {
 	}
 	return disk.Open(location)
 }
+
+// Remote says whether location is a server's, whose promises have to be tried.
+func Remote(location string) bool { return strings.HasPrefix(location, "s3:") }
 
 // Forms is how locations are written, for help and errors.
 func Forms() string {

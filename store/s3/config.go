@@ -47,7 +47,7 @@ func Parse(location string, env func(string) string) (Config, error) {
 	}
 	switch {
 	case u.User != nil:
-		return Config{}, errors.New("keys do not belong into a location: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or MC_HOST_...")
+		return Config{}, errors.New("keys do not belong into a location: use AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or MC_HOST_<alias>")
 	case u.Scheme != "s3" || u.Host == "" || u.Fragment != "":
 		return Config{}, fmt.Errorf("an S3 location is written %s", Form)
 	}

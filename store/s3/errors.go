@@ -45,7 +45,7 @@ func because(ctx context.Context, err error) error {
 		return &HintError{fmt.Errorf("there is no bucket %s", e.BucketName), "create it on the server, as with: mc mb, or aws s3 mb"}
 	case "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "AllAccessDisabled":
 		return &HintError{fmt.Errorf("%s: %s: %w", e.Code, e.Message, fs.ErrPermission),
-			"look at the access key in AWS_ACCESS_KEY_ID, in the profile or in MC_HOST_..., and at what the server lets it do"}
+			"look at the access key in AWS_ACCESS_KEY_ID, in the profile or in MC_HOST_<alias>, and at what the server lets it do"}
 	case "RequestTimeTooSkewed":
 		return &HintError{fmt.Errorf("%s: %s", e.Code, e.Message), "set the clock of this machine"}
 	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "InvalidDigest":

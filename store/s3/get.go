@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -106,23 +105,4 @@ func (g *getter) Close() error {
 		return nil
 	}
 	return g.body.Close()
-}
-
-// clock reads the Date of an answer; what the answer says else does not matter.
-func (b *Bucket) clock(ctx context.Context) (at time.Time, took time.Duration, err error) {
-	start := time.Now()
-	err = b.policy.do(ctx, func() error {
-		start = time.Now()
-		body, _, header, err := b.core.GetObject(ctx, b.bucket, b.name("piimg-store.json"), minio.GetObjectOptions{})
-		if err != nil {
-			return err
-		}
-		defer body.Close()
-		at, err = http.ParseTime(header.Get("Date"))
-		if err != nil {
-			return permanent{errNoDate}
-		}
-		return nil
-	})
-	return at, time.Since(start), because(ctx, err)
 }

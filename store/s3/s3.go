@@ -2,19 +2,17 @@
 //
 // What it relies on of the server: a PUT is seen as a whole or not at all, what was written
 // is read and listed at once, and PUT with If-None-Match: * succeeds for exactly one of
-// several racing writers. Servers that promise that and do not keep it exist; Probe in
-// package store tells. What it does not rely on: ETags, conditional multipart uploads
+// several racing writers. Servers that promise that and do not keep it exist; package
+// probe tells. What it does not rely on: ETags, conditional multipart uploads
 // (not conditional on any server tried), and trailing checksums (versitygw refuses them).
 package s3
 
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -209,11 +207,3 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	}
 	return nil
 }
-
-// Clock is what time the server has, as one of its answers says, and how long that answer
-// took.
-func (b *Bucket) Clock(ctx context.Context) (at time.Time, took time.Duration, err error) {
-	return b.clock(ctx)
-}
-
-var errNoDate = errors.New("the server does not say what time it has")

@@ -107,7 +107,7 @@ func inspect(fsys fs.FS, name string) (string, error) {
 	defer f.Close()
 	head := make([]byte, 4096)
 	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return "", err
 	}
 	h, err := arm64.ParseHeader(head[:n])

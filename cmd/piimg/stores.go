@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"piimg/store"
+	"piimg/store/open"
+	"piimg/store/probe"
+	"piimg/store/split"
+)
+
+// location is where the store is.
+func (a *app) location() (string, error) {
+	for _, l := range []string{a.store, a.getenv("PIIMG_STORE")} {
+		if l != "" {
+			return l, nil
+		}
+	}
+	dir, err := a.dir("XDG_DATA_HOME", ".local/share")
+	return filepath.Join(dir, "store"), err
+}
+
+// refsLocation is where the environments are, "" where they are in the store.
+func (a *app) refsLocation() string {
+	if a.refs != "" {
+		return a.refs
+	}
+	return a.getenv("PIIMG_REFS")
+}
+
+// openStore opens the store, which has to be there.
+func (a *app) openStore(ctx context.Context) (*store.Store, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, err
+	}
+	// Opening a folder makes it: who only looks leaves nothing behind.
+	if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && !strings.Contains(where, ":") {
+		return nil, noStore(where)
+	}
+	b, err := a.bucket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, noStore(where)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", open.Shown(where), err)
+	}
+	return s, nil
+}
+
+// openLogs opens the store to append to its logs.
+func (a *app) openLogs(ctx context.Context) (*store.Store, error) {
+	s, err := a.openStore(ctx)
+	if err == nil && s.SingleWriter() && a.refsLocation() == "" {
+		a.ui.warn("this store is for one writer at a time: see to it that nobody else promotes or sets boards now")
+	}
+	return s, err
+}
+
+func noStore(where string) error {
+	return hint(fmt.Errorf("no store at %s", open.Shown(where)), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
+}
+
+// makeStore opens the store, or makes one.
+func (a *app) makeStore(ctx context.Context) (*store.Store, error) {
+	s, _, err := a.initStore(ctx, store.InitOptions{})
+	return s, err
+}
+
+// initStore opens the store, or makes one where the server keeps what it has to. It says
+// whether it was made.
+func (a *app) initStore(ctx context.Context, o store.InitOptions) (*store.Store, bool, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, false, err
+	}
+	b, err := a.bucket(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	s, err := store.Open(ctx, b)
+	if err == nil {
+		return s, false, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = a.mayShare(ctx, o); err == nil {
+			s, err = store.InitWith(ctx, b, o)
+		}
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("open store %s: %w", open.Shown(where), err)
+	}
+	return s, true, nil
+}
+
+// bucket opens where the store lives.
+func (a *app) bucket(ctx context.Context) (store.Bucket, error) {
+	where, err := a.location()
+	if err != nil {
+		return nil, err
+	}
+	content, err := open.Bucket(ctx, where)
+	if err != nil || a.refsLocation() == "" {
+		return content, err
+	}
+	logs, err := open.Bucket(ctx, a.refsLocation())
+	if err != nil {
+		return nil, err
+	}
+	return split.New(content, logs), nil
+}
+
+// mayShare probes a server before a store is made on it, unless one writer will be all.
+func (a *app) mayShare(ctx context.Context, o store.InitOptions) error {
+	if o.SingleWriter {
+		return nil
+	}
+	where, err := a.location()
+	if err != nil {
+		return err
+	}
+	logs := where
+	if refs := a.refsLocation(); refs != "" {
+		logs = refs
+	}
+	if !open.Remote(logs) {
+		return nil // what a folder promises is tested with every release
+	}
+	r, err := a.probe(ctx, logs)
+	if err != nil {
+		return err
+	}
+	if bad := r.Failed(); len(bad) > 0 {
+		return hint(fmt.Errorf("it cannot be shared: %s", bad),
+			"keep the environments elsewhere, in a folder or on another server: --refs; or see to it that one machine at a time writes: piimg store init --single-writer")
+	}
+	return nil
+}
+
+// probe checks what a location promises, over two connections.
+func (a *app) probe(ctx context.Context, where string) (probe.Report, error) {
+	var both []store.Bucket
+	for range 2 {
+		b, err := open.Bucket(ctx, where)
+		if err != nil {
+			return nil, err
+		}
+		both = append(both, b)
+	}
+	return probe.Run(ctx, both...)
+}
+
+func newStore(a *app) *cobra.Command {
+	c := &cobra.Command{Use: "store", Short: "Make a store, and look after it", Example: "  piimg store init"}
+	c.AddCommand(newStoreInit(a))
+	return c
+}
+
+func newStoreInit(a *app) *cobra.Command {
+	var o store.InitOptions
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Make a store",
+		Long: `init makes a store of an empty folder or of an empty prefix of a bucket. piimg build does
+the same by itself. A server is asked first whether it keeps what several writers need: of
+those that write one key at a time one has to win, and what is written has to be seen by
+all at once. One that does not is refused; what can be done then is said.
+
+A store for a single writer is not checked: whoever uses it sees to it that one machine at
+a time builds, promotes and sets boards. Any number may read and serve.` + "\n" + exitCodes,
+		Example: `  piimg --store /srv/piimg store init
+  piimg --store 's3://images/fleet?endpoint=https://s3.example.org' store init
+  piimg --store 's3://images/fleet?endpoint=https://old.example.org' --refs /srv/refs store init`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, made, err := a.initStore(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if !made {
+				a.ui.say("nothing to do: the store is there")
+			}
+			_, err = fmt.Fprintln(a.out, s.ID())
+			return err
+		},
+	}
+	c.Flags().BoolVar(&o.SingleWriter, "single-writer", false, "do not ask whether several may write")
+	return c
+}
+
+func newDoctor(a *app) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check that the store keeps its promises, and that clocks agree",
+		Long: `doctor asks the store, or where its environments are, whether a second writer of a key is
+refused, whether of several racing writers one wins, whether what was written is read and
+listed at once, and what time it has. What it writes for that is removed.` + "\n" + exitCodes,
+		Example: "  piimg doctor",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			where, err := a.location()
+			if err != nil {
+				return err
+			}
+			if _, err := a.openStore(cmd.Context()); err != nil {
+				return err
+			}
+			if refs := a.refsLocation(); refs != "" {
+				where = refs
+			}
+			r, err := a.probe(cmd.Context(), where)
+			if err != nil {
+				return fmt.Errorf("check %s: %w", open.Shown(where), err)
+			}
+			return a.printReport(r, asJSON)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print the checks as JSON")
+	return c
+}
+
+func (a *app) printReport(r probe.Report, asJSON bool) error {
+	var err error
+	if asJSON {
+		err = a.printJSON(r)
+	} else {
+		err = table(a.out, "CHECK\tRESULT\tWHAT WAS SEEN", func(line func(string, ...any)) {
+			for _, c := range r {
+				result := "ok"
+				if !c.OK {
+					result = "failed"
+				}
+				line("%s\t%s\t%s", c.Name, result, c.Text)
+			}
+		})
+	}
+	if err == nil && len(r.Failed()) > 0 {
+		return errFindings
+	}
+	return err
+}
