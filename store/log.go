@@ -56,16 +56,9 @@ func (l Log) Next(head Entry) Link { return Link{Seq: head.Seq + 1, Prev: head.D
 // Append creates the entry that link places, with a payload that holds link. The error
 // wraps ErrConflict where another entry has that number already.
 func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig) (Entry, error) {
-	if sigs == nil {
-		sigs = []Sig{} // an empty list, not null, where nobody signs
-	}
-	doc, err := json.Marshal(envelope{payload, sigs})
+	doc, err := EncodeEntry(payload, sigs)
 	if err != nil {
-		return Entry{}, err
-	}
-	// What nobody could read back would be the end of the log.
-	if len(doc) > maxEntryLen {
-		return Entry{}, fmt.Errorf("append to %s: an entry of %d bytes is longer than %d", l.prefix, len(doc), maxEntryLen)
+		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
 	}
 	e, err := parseEntry(doc, link)
 	if err != nil {
@@ -111,15 +104,10 @@ func (l Log) At(ctx context.Context, seq int64) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	var env envelope
-	if err := json.Unmarshal(doc, &env); err != nil {
-		return Entry{}, fmt.Errorf("read %s: %w: %w", l.key(seq), ErrCorrupt, err)
+	e, link, err := DecodeEntry(doc)
+	if err == nil {
+		err = link.check(Link{seq, link.Prev})
 	}
-	var link Link
-	if err := json.Unmarshal(env.Payload, &link); err != nil {
-		return Entry{}, fmt.Errorf("read %s: %w: %w", l.key(seq), ErrCorrupt, err)
-	}
-	e, err := parseEntry(doc, Link{seq, link.Prev})
 	if err != nil {
 		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), err)
 	}
@@ -173,21 +161,61 @@ func (l Log) seqOf(key string) (int64, error) {
 	return seq, nil
 }
 
-// parseEntry reads an envelope whose payload has to hold link.
-func parseEntry(doc []byte, link Link) (Entry, error) {
+// EncodeEntry is the stored form of an entry: an envelope of its payload and signatures.
+func EncodeEntry(payload []byte, sigs []Sig) ([]byte, error) {
+	if sigs == nil {
+		sigs = []Sig{} // an empty list, not null, where nobody signs
+	}
+	doc, err := json.Marshal(envelope{payload, sigs})
+	if err != nil {
+		return nil, err
+	}
+	// What nobody could read back would be the end of the log.
+	if len(doc) > maxEntryLen {
+		return nil, fmt.Errorf("an entry of %d bytes is longer than %d", len(doc), maxEntryLen)
+	}
+	return doc, nil
+}
+
+// DecodeEntry reads what EncodeEntry writes, wherever it was kept, and the place in a log
+// that its payload claims. It checks no signature. The error wraps ErrCorrupt.
+func DecodeEntry(doc []byte) (Entry, Link, error) {
+	if len(doc) > maxEntryLen {
+		return Entry{}, Link{}, fmt.Errorf("an entry of %d bytes is longer than %d: %w", len(doc), maxEntryLen, ErrCorrupt)
+	}
 	var env envelope
 	if err := json.Unmarshal(doc, &env); err != nil {
-		return Entry{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return Entry{}, Link{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	var got Link
-	if err := json.Unmarshal(env.Payload, &got); err != nil {
-		return Entry{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	var link Link
+	if err := json.Unmarshal(env.Payload, &link); err != nil {
+		return Entry{}, Link{}, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	if got != link || got.Seq < 1 {
-		return Entry{}, fmt.Errorf("entry says number %d after %q, its place is number %d after %q: %w",
-			got.Seq, got.Prev.Short(), link.Seq, link.Prev.Short(), ErrCorrupt)
+	if link.Seq < 1 {
+		return Entry{}, Link{}, fmt.Errorf("entry says number %d: %w", link.Seq, ErrCorrupt)
 	}
-	return Entry{Seq: got.Seq, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, nil
+	return Entry{Seq: link.Seq, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, link, nil
+}
+
+// check refuses a link of another place than want.
+func (l Link) check(want Link) error {
+	if l == want {
+		return nil
+	}
+	return fmt.Errorf("entry says number %d after %q, its place is number %d after %q: %w",
+		l.Seq, l.Prev.Short(), want.Seq, want.Prev.Short(), ErrCorrupt)
+}
+
+// parseEntry reads an envelope whose payload has to hold link.
+func parseEntry(doc []byte, link Link) (Entry, error) {
+	e, got, err := DecodeEntry(doc)
+	if err == nil {
+		err = got.check(link)
+	}
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
 }
 
 // Logs are the names of the logs below folder, sorted: those of "envs" are the

@@ -252,3 +252,32 @@ func TestLogs(t *testing.T) {
 		t.Errorf("Logs(none) = %q, %v; want nothing", got, err)
 	}
 }
+
+// FuzzDecodeEntry: whatever an envelope holds, it is an entry or ErrCorrupt, and what was
+// read is read again from what is written of it.
+func FuzzDecodeEntry(f *testing.F) {
+	doc, err := store.EncodeEntry([]byte(`{"seq":1,"prev":"","text":"x"}`), []store.Sig{{KeyID: "k", SSHSig: "s"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(doc)
+	f.Add([]byte(`{"payload":"e30=","sigs":null}`))
+	f.Add([]byte(`{"payload":"eyJzZXEiOi0xfQ==","sigs":[{}]}`))
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		e, link, err := store.DecodeEntry(doc)
+		if err != nil {
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("%v does not wrap ErrCorrupt", err)
+			}
+			return
+		}
+		again, err := store.EncodeEntry(e.Payload, e.Sigs)
+		if err != nil {
+			return // base64 of another spelling may make it longer
+		}
+		e2, link2, err := store.DecodeEntry(again)
+		if err != nil || link2 != link || e.Seq != link.Seq || string(e2.Payload) != string(e.Payload) || len(e2.Sigs) != len(e.Sigs) {
+			t.Errorf("%+v, then %+v, %v", e, e2, err)
+		}
+	})
+}
