@@ -165,7 +165,7 @@ func openFrontEnd(s *store.Store, c config.Serve, log *slog.Logger) (*frontEnd, 
 		}
 	}
 	if c.HTTP != "" {
-		if f.web, err = web.Listen(web.Config{Addr: c.HTTP, Log: log}, front); err != nil {
+		if f.web, err = web.Listen(web.Config{Addr: c.HTTP, Metrics: front.Metrics(), Log: log}, front); err != nil {
 			f.front.Close()
 			if f.tftp != nil {
 				f.tftp.Close()

@@ -30,6 +30,7 @@ type cache struct {
 	crew   *crew
 	now    func() time.Time
 	log    *slog.Logger
+	counts *counts
 
 	loads   group[store.Digest, *image]
 	fetches group[store.Blob, struct{}]
@@ -55,13 +56,14 @@ type failure struct {
 	until time.Time
 }
 
-func openCache(dir string, src Source, crew *crew, now func() time.Time, log *slog.Logger) (*cache, error) {
+func openCache(dir string, src Source, crew *crew, now func() time.Time, log *slog.Logger, n *counts) (*cache, error) {
 	c := &cache{
 		dir:      filepath.Join(dir, "blobs", "sha256"),
 		source:   src,
 		crew:     crew,
 		now:      now,
 		log:      log,
+		counts:   n,
 		verified: map[store.Digest]stamp{},
 		images:   map[store.Digest]*image{},
 		failures: map[store.Digest]failure{},
@@ -332,8 +334,11 @@ func (c *cache) fetch(ctx context.Context, b store.Blob) error {
 		info, err = f.Stat()
 	}
 	if err := publish(f, c.path(b.Digest), err, true); err != nil {
+		c.counts.fetches.WithLabelValues("error").Inc()
 		return err
 	}
+	c.counts.fetches.WithLabelValues("ok").Inc()
+	c.counts.fetched.Add(float64(b.Size))
 	c.trust(b.Digest, info)
 	return nil
 }

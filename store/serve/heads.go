@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	headTimeout  = 10 * time.Second // for one look at the head of an environment
+	headTimeout  = 6 * time.Second // for one look at the head of an environment; with the time between two looks less than 15 s
 	headsAtATime = 8
 )
 
@@ -38,9 +38,10 @@ type environment struct {
 // boards may get an older image than the fleet's head.
 type Environment struct {
 	Name    string
-	Seq     int64        // of what boards get; 0 where they get nothing
-	Image   store.Digest // what boards get
-	Checked time.Time    // when the fleet last answered, zero if never
+	Seq     int64         // of what boards get; 0 where they get nothing
+	Image   store.Digest  // what boards get
+	Checked time.Time     // when the fleet last answered, zero if never
+	Stale   time.Duration // since then, or since the start where it never has
 	Err     error
 }
 
@@ -73,7 +74,11 @@ func readEnvironments(dir string, log *slog.Logger) (map[string]*environment, er
 			log.Warn("last known head is unreadable", "file", e.Name(), "err", err)
 			continue
 		}
-		envs[saved.Env] = &environment{name: saved.Env, good: saved.Head}
+		checked := time.Time{}
+		if info, err := e.Info(); err == nil {
+			checked = info.ModTime()
+		}
+		envs[saved.Env] = &environment{name: saved.Env, good: saved.Head, checked: checked}
 	}
 	return envs, nil
 }
@@ -147,6 +152,7 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 		return Head{}, trouble{fmt.Errorf("step %d of %s: %w", head.Seq, e.name, err)}
 	}
 	if head == good {
+		f.dateHead(e)
 		return head, nil
 	}
 	if err := writeJSON(filepath.Join(f.envDir(), e.name+".json"), savedHead{e.name, head}, true); err != nil {
@@ -154,8 +160,18 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 	}
 	e.advance(head)
 	f.adopt(e)
+	f.dateHead(e)
 	f.log.Info("environment has a new head", "env", e.name, "step", head.Seq, "image", head.Image)
 	return head, nil
+}
+
+// dateHead makes the time of e's record the one at which the fleet last answered, so that
+// a restart does not forget for how long boards have had what may be old.
+func (f *Front) dateHead(e *environment) {
+	now := f.cfg.Now()
+	if err := os.Chtimes(filepath.Join(f.envDir(), e.name+".json"), now, now); err != nil {
+		f.log.Warn("the time of the last look is not saved", "env", e.name, "err", err)
+	}
 }
 
 // note keeps err for those who ask, and logs it when it is news. Of an environment that
@@ -257,7 +273,11 @@ func (f *Front) Environments() []Environment {
 	var all []Environment
 	for _, e := range f.environments() {
 		e.mu.Lock()
-		all = append(all, Environment{e.name, e.good.Seq, e.good.Image, e.checked, e.err})
+		since := e.checked
+		if since.IsZero() {
+			since = f.began
+		}
+		all = append(all, Environment{e.name, e.good.Seq, e.good.Image, e.checked, max(f.cfg.Now().Sub(since), 0), e.err})
 		e.mu.Unlock()
 	}
 	return all

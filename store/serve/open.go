@@ -87,7 +87,7 @@ func (f *Front) openEnv(ctx context.Context, r Request, t target) (*File, error)
 func (f *Front) openBoard(ctx context.Context, r Request, st *station, name string) (*File, error) {
 	img, s, err := f.join(ctx, st, name)
 	if err != nil {
-		st.failed(event(f.cfg.Now(), r, name, err), s, err)
+		f.failed(st, event(f.cfg.Now(), r, name, err), s, err)
 		return nil, err
 	}
 	file, err := f.openFile(ctx, r, img, name)
@@ -120,11 +120,12 @@ func (f *Front) join(ctx context.Context, st *station, name string) (*image, *se
 	}
 	img, s, err := f.decide(ctx, st)
 	if err != nil {
-		pause := troubleFor
+		pause, why := troubleFor, "trouble"
 		if errors.Is(err, fs.ErrNotExist) {
-			pause = refuseFor
+			pause, why = refuseFor, "told"
 		}
 		if ctx.Err() == nil {
+			f.counts.nothing.WithLabelValues(why).Inc()
 			st.refuse(err, f.cfg.Now().Add(pause))
 			f.nothing.Log(ctx, slog.LevelInfo, "board gets nothing", "board", st.id, "client", st.addr, "why", err)
 		}
@@ -182,6 +183,7 @@ func (f *Front) begin(st *station, s *session, name string) {
 	st.session, st.refusal, st.until = s, nil, time.Time{}
 	st.trail.begin(st, s)
 	f.save(st)
+	f.counts.boots.Inc()
 	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "first", name)
 }
 

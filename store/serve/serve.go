@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"piimg/store"
 )
 
@@ -89,6 +91,10 @@ type Front struct {
 	cache *cache
 	crew  *crew
 	heads group[string, Head]
+	began time.Time
+
+	registry *prometheus.Registry
+	counts   *counts
 
 	nothing *Flood // of boards that get nothing
 
@@ -119,9 +125,13 @@ func New(cfg Config) (*Front, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	registry := prometheus.NewRegistry()
 	f := &Front{
 		cfg:      cfg,
 		log:      cfg.Log,
+		began:    cfg.Now(),
+		registry: registry,
+		counts:   newCounts(registry),
 		crew:     newCrew(),
 		stations: map[string]*station{},
 		seenAt:   map[netip.Addr]*station{},
@@ -134,6 +144,7 @@ func New(cfg Config) (*Front, error) {
 	if err := f.openDir(); err != nil {
 		return nil, fmt.Errorf("open cache %s: %w", cfg.Dir, err)
 	}
+	registry.MustRegister(state{f})
 	return f, nil
 }
 
@@ -152,7 +163,7 @@ func (f *Front) resolveAddresses() error {
 }
 
 func (f *Front) openDir() error {
-	c, err := openCache(f.cfg.Dir, f.cfg.Source, f.crew, f.cfg.Now, f.log)
+	c, err := openCache(f.cfg.Dir, f.cfg.Source, f.crew, f.cfg.Now, f.log, f.counts)
 	if err != nil {
 		return err
 	}

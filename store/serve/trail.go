@@ -164,7 +164,8 @@ func event(now time.Time, r Request, name string, err error) Event {
 
 // failed adds a request to the trail that the board got no image for. s is the session
 // whose image cannot be had, or nil.
-func (st *station) failed(e Event, s *session, err error) {
+func (f *Front) failed(st *station, e Event, s *session, err error) {
+	f.counts.transfer(e)
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	b := st.trail.refused()
@@ -182,6 +183,7 @@ func (st *station) failed(e Event, s *session, err error) {
 func (f *Front) finish(st *station, s *session, img *image, e Event) {
 	f.log.Debug("transfer", "board", st.name(), "client", e.Client, "protocol", e.Protocol, "name", e.Name,
 		"result", e.Result, "bytes", e.Bytes, "duration", e.Duration, "image", img.Digest)
+	f.counts.transfer(e)
 	if st == nil {
 		return
 	}
@@ -201,6 +203,8 @@ func (f *Front) finish(st *station, s *session, img *image, e Event) {
 	if reached == Kernel && !s.Done {
 		s.Done = true
 		f.save(st)
+		f.counts.kernels.Inc()
+		f.counts.bootSeconds.Observe(s.Touched.Sub(s.Opened).Seconds())
 		f.log.Info("kernel delivered", "board", st.id, "image", s.Image, "env", s.Env, "name", e.Name, "after", s.Touched.Sub(s.Opened))
 		return
 	}

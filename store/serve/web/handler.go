@@ -24,10 +24,11 @@ const (
 
 // handler answers requests. It is no http.ServeMux, because that one redirects.
 type handler struct {
-	front Front
-	stall time.Duration
-	log   *slog.Logger
-	flood *serve.Flood // log of requests that are refused though there may be such a file
+	front   Front
+	stall   time.Duration
+	metrics http.Handler
+	log     *slog.Logger
+	flood   *serve.Flood // log of requests that are refused though there may be such a file
 }
 
 // Handler is the handler of a Server, for who brings a server of their own.
@@ -35,7 +36,10 @@ func Handler(cfg Config, f Front) http.Handler {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &handler{f, cmp.Or(cfg.Stall, defaultStall), cfg.Log, serve.NewFlood(cfg.Log, 1, time.Now)}
+	return &handler{
+		front: f, stall: cmp.Or(cfg.Stall, defaultStall), metrics: cfg.Metrics,
+		log: cfg.Log, flood: serve.NewFlood(cfg.Log, 1, time.Now),
+	}
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -68,6 +72,11 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	case "/readyz":
 		return h.ready(w, r)
+	case "/metrics":
+		if h.metrics != nil {
+			h.metrics.ServeHTTP(w, r)
+			return nil
+		}
 	}
 	return h.file(w, r)
 }

@@ -31,6 +31,7 @@ type Config struct {
 	Stall       time.Duration // a transfer of which the client takes no byte for so long is ended; 60 s
 	Idle        time.Duration // an open connection without a request is closed; 60 s
 	Grace       time.Duration // for transfers in progress when the server stops; 5 s
+	Metrics     http.Handler  // answers /metrics; nil for none
 	Log         *slog.Logger  // nil is silent
 }
 
