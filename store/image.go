@@ -243,6 +243,11 @@ func imageOf(key string) (Digest, bool) {
 	return d, true
 }
 
+// Record is the record of the image named d, and io/fs.ErrNotExist where there is none.
+func (s *Store) Record(ctx context.Context, d Digest) (Record, error) {
+	return s.record(ctx, recordKey(d))
+}
+
 func (s *Store) record(ctx context.Context, key string) (Record, error) {
 	doc, err := readObject(ctx, s.bucket, key, maxRecordLen)
 	if err != nil {

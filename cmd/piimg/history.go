@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -33,7 +32,7 @@ func newHistory(a *app) *cobra.Command {
 				for _, e := range steps {
 					action := string(e.Action)
 					if e.Source != nil {
-						action += fmt.Sprintf(" from %s@%d", e.Source.Env, e.Source.Seq)
+						action += " from " + e.Source.String()
 					}
 					line("%s@%d\t%s\t%s\t%s\t%s\t%s", e.Env, e.Seq, e.Image.Short(), action, when(e.Time), e.Actor, e.Reason)
 				}

@@ -42,11 +42,16 @@ func (a *app) openStore(ctx context.Context) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.openAt(ctx, where, a.refsLocation())
+}
+
+// openAt opens the store at where, whose environments are at refs unless that is "".
+func (a *app) openAt(ctx context.Context, where, refs string) (*store.Store, error) {
 	// Opening a folder makes it: who only looks leaves nothing behind.
 	if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) && !strings.Contains(where, ":") {
 		return nil, noStore(where)
 	}
-	b, err := a.bucket(ctx)
+	b, err := bucketAt(ctx, where, refs)
 	if err != nil {
 		return nil, err
 	}
@@ -111,11 +116,15 @@ func (a *app) bucket(ctx context.Context) (store.Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
+	return bucketAt(ctx, where, a.refsLocation())
+}
+
+func bucketAt(ctx context.Context, where, refs string) (store.Bucket, error) {
 	content, err := open.Bucket(ctx, where)
-	if err != nil || a.refsLocation() == "" {
+	if err != nil || refs == "" {
 		return content, err
 	}
-	logs, err := open.Bucket(ctx, a.refsLocation())
+	logs, err := open.Bucket(ctx, refs)
 	if err != nil {
 		return nil, err
 	}

@@ -53,10 +53,25 @@ type Entry struct {
 	Unchanged bool         `json:"-"` // nothing was appended: this was the head already
 }
 
-// Source is the environment, and its step, that an image was promoted from.
+// Source is where an image was promoted from: an environment and its step, of another store
+// where Store is that store's id. Of an image that was named by its digest in another store
+// only Store is set.
 type Source struct {
-	Env string `json:"env"`
-	Seq int64  `json:"seq"`
+	Store string `json:"store,omitempty"`
+	Env   string `json:"env,omitempty"`
+	Seq   int64  `json:"seq,omitempty"`
+}
+
+// String is "staging@97", "staging@97 of store ABC…", or "store ABC…".
+func (s Source) String() string {
+	step := fmt.Sprintf("%s@%d", s.Env, s.Seq)
+	switch {
+	case s.Store == "":
+		return step
+	case s.Env == "":
+		return "store " + s.Store
+	}
+	return step + " of store " + s.Store
 }
 
 // Head is the newest entry of the environment called name. The error wraps
