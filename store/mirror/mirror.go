@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"piimg/store"
@@ -36,58 +37,114 @@ type Result struct {
 	Bytes  int64 // of what was missing
 }
 
-// Image copies the image named d with its record, from one store to another. Content is
-// verified while it is read and while it is written, and is in place before the manifest is,
-// as with [store.Store.PutImage]. What is there in its full size is not copied. The error
-// wraps io/fs.ErrNotExist or store.ErrCorrupt where from lacks a blob or has other bytes.
+// Image copies the image named d with its record and its referrers, from one store to
+// another. Content is verified while it is read and while it is written, and is in place
+// before the manifest is, as with [store.Store.PutImage]. What is there in its full size is
+// not copied. The error wraps io/fs.ErrNotExist or store.ErrCorrupt where from lacks a blob or
+// has other bytes.
 func Image(ctx context.Context, from, to *store.Store, d store.Digest, o Options) (Result, error) {
-	r, err := copyImage(ctx, from, to, d, o)
-	if err != nil {
-		return r, fmt.Errorf("copy image %s: %w", d.Short(), err)
+	c := copier{from: from, to: to, options: o}
+	err := c.load(ctx, d)
+	if err == nil {
+		err = c.copy(ctx)
 	}
-	return r, nil
+	if err != nil {
+		return c.result, fmt.Errorf("copy image %s: %w", d.Short(), err)
+	}
+	return c.result, nil
 }
 
-func copyImage(ctx context.Context, from, to *store.Store, d store.Digest, o Options) (Result, error) {
-	i, err := from.Image(ctx, d)
+// copier is one copy under way.
+type copier struct {
+	from, to *store.Store
+	options  Options
+
+	image     *store.Image
+	record    store.Record
+	referrers []store.Referrer
+	documents map[store.Digest]bool // manifests, each written after what it names
+	blobs     []store.Blob          // all, each once
+	result    Result
+}
+
+// load reads what there is to copy.
+func (c *copier) load(ctx context.Context, d store.Digest) (err error) {
+	if c.image, err = c.from.Image(ctx, d); err != nil {
+		return fmt.Errorf("read it: %w", err)
+	}
+	if c.record, err = c.options.recordOf(ctx, c.from, c.image); err != nil {
+		return err
+	}
+	manifest, err := c.from.Blobs().Find(ctx, d)
 	if err != nil {
-		return Result{}, fmt.Errorf("read it: %w", err)
+		return err
 	}
-	record, err := o.recordOf(ctx, from, i)
-	if err != nil {
-		return Result{}, err
-	}
-	manifest, err := from.Blobs().Find(ctx, d)
-	if err != nil {
-		return Result{}, err
-	}
-	blobs := append(i.Blobs(), manifest)
-	missing, err := missingIn(ctx, to, blobs)
-	r := Result{Blobs: len(blobs), Copied: len(missing)}
-	for _, b := range missing {
-		r.Bytes += b.Size
-	}
-	if err != nil {
-		return r, err
-	}
-	if o.Planned != nil {
-		o.Planned(r.Copied, r.Bytes)
-	}
-	err = each(ctx, missing, func(ctx context.Context, b store.Blob) error {
-		if b == manifest {
-			return nil // written last, by PutImage
+	c.documents = map[store.Digest]bool{d: true}
+	c.blobs = append(c.image.Blobs(), manifest)
+	for r, err := range c.from.Referrers(ctx, d) {
+		if err != nil {
+			return err
 		}
-		_, err := to.Blobs().Put(ctx, o.content(ctx, from, b))
+		c.referrers = append(c.referrers, r)
+		c.documents[r.Digest] = true
+		for _, b := range r.Blobs() {
+			if !slices.Contains(c.blobs, b) {
+				c.blobs = append(c.blobs, b)
+			}
+		}
+	}
+	return nil
+}
+
+// copy copies what is missing.
+func (c *copier) copy(ctx context.Context) error {
+	missing, err := missingIn(ctx, c.to, c.blobs)
+	if err != nil {
+		return err
+	}
+	c.result = Result{Blobs: len(c.blobs), Copied: len(missing)}
+	for _, b := range missing {
+		c.result.Bytes += b.Size
+	}
+	if c.options.Planned != nil {
+		c.options.Planned(c.result.Copied, c.result.Bytes)
+	}
+	content := slices.DeleteFunc(missing, func(b store.Blob) bool { return c.documents[b.Digest] })
+	err = each(ctx, content, func(ctx context.Context, b store.Blob) error {
+		_, err := c.to.Blobs().Put(ctx, c.options.content(ctx, c.from, b))
 		return err
 	})
 	if err != nil {
-		return r, err
+		return err
 	}
-	got, err := to.PutImage(ctx, *i, record)
-	if err == nil && got != d {
-		err = fmt.Errorf("it became %s: %w", got.Short(), store.ErrCorrupt)
+	return c.publish(ctx)
+}
+
+// publish writes what names the content: the image, and then what refers to it.
+func (c *copier) publish(ctx context.Context) error {
+	got, err := c.to.PutImage(ctx, *c.image, c.record)
+	if err != nil {
+		return err
 	}
-	return r, err
+	if got != c.image.Digest {
+		return fmt.Errorf("it became %s: %w", got.Short(), store.ErrCorrupt)
+	}
+	if len(c.referrers) == 0 {
+		return nil
+	}
+	there := map[store.Digest]bool{}
+	for r, err := range c.to.Referrers(ctx, got) {
+		there[r.Digest] = err == nil // a broken one is written anew
+	}
+	for _, r := range c.referrers {
+		if there[r.Digest] {
+			continue
+		}
+		if _, err := c.to.PutReferrer(ctx, r.Doc); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordOf is the record of i, which need not have one: then it is one of who copies it.

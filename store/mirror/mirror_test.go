@@ -124,6 +124,41 @@ func publish(t *testing.T, s *store.Store, overlay string) *store.Image {
 	return got
 }
 
+// sign puts a document about image i beside it.
+func sign(t *testing.T, s *store.Store, i *store.Image, text string) {
+	t.Helper()
+	subject, err := s.Blobs().Find(t.Context(), i.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := store.EncodeReferrer(store.Referrer{
+		Subject: subject, Type: "application/vnd.test.signature", Media: "text/plain", Content: []store.Blob{put(t, s, []byte(text))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.PutReferrer(t.Context(), doc); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func referrers(t *testing.T, s *store.Store, d store.Digest) []store.Referrer {
+	t.Helper()
+	var all []store.Referrer
+	for r, err := range s.Referrers(t.Context(), d) {
+		if err != nil {
+			t.Error(err)
+		}
+		for _, b := range r.Blobs() {
+			if err := s.Blobs().Verify(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
 // same checks that to has image i of from in full, to the byte.
 func same(t *testing.T, from, to *store.Store, i *store.Image) {
 	t.Helper()
@@ -135,6 +170,9 @@ func same(t *testing.T, from, to *store.Store, i *store.Image) {
 		if err := to.Blobs().Verify(t.Context(), b); err != nil {
 			t.Error(err)
 		}
+	}
+	if d := cmp.Diff(referrers(t, from, i.Digest), referrers(t, to, i.Digest)); d != "" {
+		t.Errorf("referrers (-want +got):\n%s", d)
 	}
 	want, err1 := from.Record(t.Context(), i.Digest)
 	have, err2 := to.Record(t.Context(), i.Digest)
@@ -290,6 +328,30 @@ func TestDamagedSource(t *testing.T) {
 				t.Errorf("the image came through: %v", err)
 			}
 		})
+	}
+}
+
+// What refers to an image comes along, also when it is all that is new.
+func TestReferrersComeAlong(t *testing.T) {
+	b := mem.New()
+	from, to := newStore(t, b), newStore(t, mem.New())
+	i := publish(t, from, "overlay")
+	for n, want := range []int{11, 3, 2} { // of a signature: its text, its manifest, and once the empty config
+		if n > 0 {
+			sign(t, from, i, fmt.Sprint("signature ", n))
+		}
+		r, err := mirror.Image(t.Context(), from, to, i.Digest, mirror.Options{})
+		if err != nil || r.Copied != want {
+			t.Errorf("with %d signatures: %+v, %v; want %d copied", n, r, err, want)
+		}
+		same(t, from, to, i)
+	}
+	gone := referrers(t, from, i.Digest)[0]
+	if err := b.Delete(t.Context(), store.BlobKey(gone.Content[0].Digest)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := mirror.Image(t.Context(), from, newStore(t, mem.New()), i.Digest, mirror.Options{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without the text of a signature: %v", err)
 	}
 }
 
