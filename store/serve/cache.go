@@ -37,6 +37,7 @@ type cache struct {
 
 	mu       sync.Mutex
 	verified map[store.Digest]stamp
+	held     map[store.Digest]*held // files that are open
 	images   map[store.Digest]*image
 	uses     int64 // counts up; orders images by their last use
 	failures map[store.Digest]failure
@@ -65,6 +66,7 @@ func openCache(dir string, src Source, crew *crew, now func() time.Time, log *sl
 		log:      log,
 		counts:   n,
 		verified: map[store.Digest]stamp{},
+		held:     map[store.Digest]*held{},
 		images:   map[store.Digest]*image{},
 		failures: map[store.Digest]failure{},
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sort"
 
 	"piimg/store"
@@ -15,14 +14,15 @@ import (
 // the other. All are open from the start, so that a copy which is replaced meanwhile
 // does not change what a transfer reads.
 type content struct {
-	parts []*os.File
+	cache *cache
+	parts []*held
 	ends  []int64 // offset at which each part ends
 }
 
 // open opens the parts of f. A part that is gone or is not as it was when it was hashed
 // is fetched anew.
 func (c *cache) open(ctx context.Context, f store.File) (*content, error) {
-	got := &content{}
+	got := &content{cache: c}
 	var end int64
 	for _, b := range f.Parts {
 		part, err := c.openBlob(ctx, b)
@@ -36,33 +36,17 @@ func (c *cache) open(ctx context.Context, f store.File) (*content, error) {
 	return got, nil
 }
 
-func (c *cache) openBlob(ctx context.Context, b store.Blob) (*os.File, error) {
-	if part, err := c.openIntact(b); err == nil {
+func (c *cache) openBlob(ctx context.Context, b store.Blob) (*held, error) {
+	if part, err := c.hold(b); err == nil {
 		return part, nil
 	}
 	if err := c.have(ctx, b); err != nil {
 		return nil, err
 	}
-	return c.openIntact(b)
+	return c.hold(b)
 }
 
 var errChanged = errors.New("the cached file has changed")
-
-func (c *cache) openIntact(b store.Blob) (*os.File, error) {
-	f, err := os.Open(c.path(b.Digest))
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !c.trusts(b, info) {
-		err = errChanged
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // ReadAt reads across the borders of parts.
 func (c *content) ReadAt(p []byte, off int64) (int, error) {
@@ -77,7 +61,7 @@ func (c *content) ReadAt(p []byte, off int64) (int, error) {
 			start = c.ends[at-1]
 		}
 		want := min(int64(len(p)-n), c.ends[at]-off)
-		got, err := c.parts[at].ReadAt(p[n:n+int(want)], off-start)
+		got, err := c.parts[at].file.ReadAt(p[n:n+int(want)], off-start)
 		n, off = n+got, off+int64(got)
 		if int64(got) < want {
 			return n, shortRead(err)
@@ -102,7 +86,33 @@ func shortRead(err error) error {
 func (c *content) Close() error {
 	var errs []error
 	for _, p := range c.parts {
-		errs = append(errs, p.Close())
+		errs = append(errs, c.cache.release(p))
 	}
 	return errors.Join(errs...)
+}
+
+// memory is the parts as memory, and nil where one of them cannot be mapped.
+func (c *content) memory() [][]byte {
+	var pieces [][]byte
+	for _, p := range c.parts {
+		if p.blob.Size == 0 {
+			continue
+		}
+		mem := p.memory()
+		if mem == nil {
+			return nil
+		}
+		pieces = append(pieces, mem)
+	}
+	return pieces
+}
+
+// check says whether all parts are still as they were when they were hashed.
+func (c *content) check() error {
+	for _, p := range c.parts {
+		if err := p.check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

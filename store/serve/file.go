@@ -35,11 +35,22 @@ type File struct {
 	img     *image
 	station *station
 	session *session
-	body    io.Closer
+	body    body
 	done    sync.Once
 }
 
-func newFile(f *Front, r Request, img *image, entry store.File, body *content) *File {
+// body is the bytes of a file.
+type body interface {
+	io.ReaderAt
+	io.Closer
+
+	// memory is the bytes in order, and nil where they are not in memory.
+	memory() [][]byte
+	// check says whether the bytes are still those that were hashed.
+	check() error
+}
+
+func newFile(f *Front, r Request, img *image, entry store.File, body body) *File {
 	return &File{
 		SectionReader: io.NewSectionReader(body, 0, entry.Size),
 		Name:          entry.Path,
@@ -63,6 +74,16 @@ func (f *File) Done(result Result, bytes int64) {
 		f.front.finish(f.station, f.session, f.img, e)
 	})
 }
+
+// Memory is the file's bytes, piece by piece in order, until Close, and nil where they are
+// not in memory. The memory is that of the cached files, for system calls that send it: a
+// process that reads it itself faults where somebody cuts such a file short, and a system
+// call ends with EFAULT. What came out of it is the file's bytes if Check is nil afterwards.
+func (f *File) Memory() [][]byte { return f.body.memory() }
+
+// Check says whether the cached bytes are still those that were hashed. Its error wraps
+// store.ErrCorrupt.
+func (f *File) Check() error { return f.body.check() }
 
 // Close releases the file. A transfer that nobody has called done was aborted.
 func (f *File) Close() error {
