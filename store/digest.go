@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -57,6 +58,9 @@ func (d Digest) String() string { return digestPrefix + d.Hex() }
 // Short is the form for people: the algorithm and the first 12 digits, which every
 // command accepts as long as they are unique in the store.
 func (d Digest) Short() string { return digestPrefix + d.Hex()[:12] }
+
+// Compare orders digests as their hexadecimal forms.
+func (d Digest) Compare(e Digest) int { return bytes.Compare(d[:], e[:]) }
 
 // IsZero says whether d names nothing.
 func (d Digest) IsZero() bool { return d == Digest{} }

@@ -129,41 +129,12 @@ func recordKey(d Digest) string { return "images/" + d.Hex() + ".json" }
 
 const maxRecordLen = 64 << 10
 
-// PutImage writes the manifest of i and returns its digest. The blobs that it names
-// have to be there already: one that is missing is named by an error that wraps
-// io/fs.ErrNotExist. The small ones that make it an image are read: a damaged config is
-// refused, a damaged manifest is written anew. The first Record of an image is kept,
-// later ones are dropped.
+// PutImage is [Lease.PutImage] under a lease of its own. Whoever has put or found the
+// blobs under a lease publishes under that one.
 func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error) {
-	doc, err := EncodeManifest(i)
-	if err != nil {
-		return Digest{}, err
-	}
-	if err := r.check(); err != nil {
-		return Digest{}, fmt.Errorf("record of %s: %w", i.Name, err)
-	}
-	if err := s.Complete(ctx, &i); err != nil {
-		return Digest{}, err
-	}
-	if err := s.Blobs().Verify(ctx, i.Config); err != nil {
-		return Digest{}, fmt.Errorf("config: %w", err)
-	}
-	c := Bytes(doc)
-	r.Image = c.Digest
-	rec, err := json.Marshal(r)
-	if err != nil {
-		return Digest{}, err
-	}
-	if len(rec) > maxRecordLen {
-		return Digest{}, fmt.Errorf("record image %s: %d bytes are more than %d", c.Digest.Short(), len(rec), maxRecordLen)
-	}
-	if _, err := s.Blobs().Repair(ctx, c); err != nil {
-		return Digest{}, err
-	}
-	if err := s.bucket.Create(ctx, recordKey(c.Digest), rec); err != nil && !errors.Is(err, ErrConflict) {
-		return Digest{}, fmt.Errorf("record image %s: %w", c.Digest.Short(), err)
-	}
-	return c.Digest, nil
+	l := s.NewLease(LeaseOptions{Holder: r.Actor + ", publish " + i.Name})
+	defer l.Release(ctx)
+	return l.PutImage(ctx, i, r)
 }
 
 // Complete says which blob of i the store lacks: the error wraps io/fs.ErrNotExist for

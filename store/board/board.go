@@ -78,15 +78,15 @@ func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, err
 	if err := cmp.Or(a.check(id), store.CheckLine("actor", a.Actor), store.CheckLine("reason", a.Reason)); err != nil {
 		return Assignment{}, err
 	}
+	lease := s.NewLease(store.LeaseOptions{}) // on nothing, where no image is named
 	if !a.Image.IsZero() {
-		i, err := s.Image(ctx, a.Image)
+		held, err := s.HoldImage(ctx, store.LeaseOptions{Holder: a.Actor + ", for board " + string(id), Now: o.Now}, a.Image)
 		if err != nil {
 			return Assignment{}, err
 		}
-		if err := s.Complete(ctx, i); err != nil {
-			return Assignment{}, fmt.Errorf("image %s is not complete: %w", a.Image.Short(), err)
-		}
+		lease = held
 	}
+	defer lease.Release(ctx)
 	stored, err := logOf(s, id).Head(ctx, 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Assignment{}, err
@@ -101,15 +101,18 @@ func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, err
 			return head, nil
 		}
 	}
-	return a.appendTo(ctx, s, stored)
+	return a.appendTo(ctx, s, lease, stored)
 }
 
-// appendTo appends a after head.
-func (a Assignment) appendTo(ctx context.Context, s *store.Store, head store.Entry) (Assignment, error) {
+// appendTo appends a after head, while lease holds its image.
+func (a Assignment) appendTo(ctx context.Context, s *store.Store, lease *store.Lease, head store.Entry) (Assignment, error) {
 	log := logOf(s, a.Board)
 	a.Link = log.Next(head)
 	payload, err := json.Marshal(a)
 	if err != nil {
+		return Assignment{}, err
+	}
+	if err := lease.Confirm(ctx); err != nil {
 		return Assignment{}, err
 	}
 	stored, err := log.Append(ctx, a.Link, payload)
@@ -118,6 +121,9 @@ func (a Assignment) appendTo(ctx context.Context, s *store.Store, head store.Ent
 	}
 	if err != nil {
 		return Assignment{}, err
+	}
+	if err := lease.Confirm(ctx); err != nil {
+		return Assignment{}, fmt.Errorf("step %d is there, and has to be set anew: %w", a.Seq, err)
 	}
 	return decode(stored, a.Board)
 }

@@ -38,8 +38,8 @@ func (w who) check(name string, head Entry) error {
 	return fmt.Errorf("%s, not step %d, is the head: %w", describe(head), *w.expect, store.ErrConflict)
 }
 
-// appendTo appends e to the environment called name, after head.
-func (w who) appendTo(ctx context.Context, s *store.Store, name string, head, e Entry) (Entry, error) {
+// appendTo appends e to the environment called name, after head, while lease holds its image.
+func (w who) appendTo(ctx context.Context, s *store.Store, lease *store.Lease, name string, head, e Entry) (Entry, error) {
 	now, nonce := w.now, w.nonce
 	if now == nil {
 		now = time.Now
@@ -56,12 +56,18 @@ func (w who) appendTo(ctx context.Context, s *store.Store, name string, head, e 
 	if err != nil {
 		return Entry{}, err
 	}
+	if err := lease.Confirm(ctx); err != nil {
+		return Entry{}, err
+	}
 	stored, err := log.Append(ctx, e.Link, payload)
 	if errors.Is(err, store.ErrConflict) {
 		return Entry{}, lost(ctx, s, name, e.Seq, err)
 	}
 	if err != nil {
 		return Entry{}, err
+	}
+	if err := lease.Confirm(ctx); err != nil {
+		return Entry{}, fmt.Errorf("step %d of %s is there, and has to be rolled back: %w", e.Seq, name, err)
 	}
 	return decode(stored, name)
 }
@@ -80,17 +86,11 @@ func describe(e Entry) string {
 	return fmt.Sprintf("step %d of %s (%s of %s by %s)", e.Seq, e.Env, e.Action, e.Image.Short(), e.Actor)
 }
 
-// check refuses an image that the store does not have in full.
-func check(ctx context.Context, s *store.Store, image store.Digest) error {
+// hold keeps image, which has to be in the store in full, from being collected until the
+// lease is released.
+func (w who) hold(ctx context.Context, s *store.Store, name string, image store.Digest) (*store.Lease, error) {
 	if image.IsZero() {
-		return errors.New("no image is given")
+		return nil, errors.New("no image is given")
 	}
-	i, err := s.Image(ctx, image)
-	if err != nil {
-		return err
-	}
-	if err := s.Complete(ctx, i); err != nil {
-		return fmt.Errorf("image %s is not complete: %w", image.Short(), err)
-	}
-	return nil
+	return s.HoldImage(ctx, store.LeaseOptions{Holder: w.actor + ", for " + name, Now: w.now}, image)
 }

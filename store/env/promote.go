@@ -42,12 +42,14 @@ func (o PromoteOptions) promote(ctx context.Context, s *store.Store) (Entry, err
 	if err := by.check(o.Env, head); err != nil {
 		return Entry{}, err
 	}
-	if err := check(ctx, s, o.Image); err != nil {
+	lease, err := by.hold(ctx, s, o.Env, o.Image)
+	if err != nil {
 		return Entry{}, err
 	}
+	defer lease.Release(ctx)
 	if head.Image == o.Image {
 		head.Unchanged = true
 		return head, nil
 	}
-	return by.appendTo(ctx, s, o.Env, head, Entry{Action: Promoted, Image: o.Image, Source: o.Source})
+	return by.appendTo(ctx, s, lease, o.Env, head, Entry{Action: Promoted, Image: o.Image, Source: o.Source})
 }

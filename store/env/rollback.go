@@ -46,14 +46,16 @@ func (o RollbackOptions) rollback(ctx context.Context, s *store.Store) (Entry, e
 	if err != nil {
 		return Entry{}, err
 	}
-	if err := check(ctx, s, e.Image); err != nil {
+	lease, err := by.hold(ctx, s, o.Env, e.Image)
+	if err != nil {
 		return Entry{}, err
 	}
+	defer lease.Release(ctx)
 	if e.Image == head.Image {
 		head.Unchanged = true
 		return head, nil
 	}
-	return by.appendTo(ctx, s, o.Env, head, e)
+	return by.appendTo(ctx, s, lease, o.Env, head, e)
 }
 
 // target is the entry to append, with its image.

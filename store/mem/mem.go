@@ -130,6 +130,15 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
+// SetTime makes the object at key one that was written at t, for tests of what comes of age.
+func (b *Bucket) SetTime(key string, t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o, ok := b.objects[key]; ok {
+		b.objects[key] = object{o.data, t}
+	}
+}
+
 func (b *Bucket) find(ctx context.Context, op, key string) (object, error) {
 	if err := check(ctx, key); err != nil {
 		return object{}, err

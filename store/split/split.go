@@ -1,5 +1,5 @@
-// Package split puts the logs of a store, which need a bucket that lets one writer win, into
-// another bucket than the content, which does not.
+// Package split puts the logs of a store and what coordinates its users, which need a bucket
+// that lets one writer win, into another bucket than the content, which does not.
 package split
 
 import (
@@ -23,7 +23,7 @@ func New(content, logs store.Bucket) Bucket { return Bucket{content, logs} }
 func (b Bucket) Logs() store.Bucket { return b.logs }
 
 // prefixes are of the keys in the bucket for logs.
-var prefixes = []string{"boards/", "envs/"}
+var prefixes = []string{"boards/", "envs/", "gc/", "inuse/", "leases/", "pins/"}
 
 func (b Bucket) of(key string) store.Bucket {
 	for _, p := range prefixes {
