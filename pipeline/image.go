@@ -28,7 +28,7 @@ type Config struct {
 const configSchema = 1
 
 // Image stores the config of what the plan has made, and returns the image that it makes
-// up. It is not published yet: that is [store.Store.PutImage].
+// up. It is not published yet: that is [store.Lease.PutImage].
 func (pl *Plan) Image(ctx context.Context, made *Result) (store.Image, error) {
 	r := pl.wish.Recipe
 	resolved, err := r.Canonical()

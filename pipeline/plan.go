@@ -19,13 +19,14 @@ type Pipeline struct {
 	Store    *store.Store
 	Stages   []Stage
 	Fetchers []Fetcher
-	Cache    string      // folder for downloads, kept
-	Work     string      // folder for temporary files; they are removed
-	Scope    string      // trust scope: steps finished in one are not taken in another
-	Jobs     int         // steps that run at once; 0: as many as there are processors
-	Offline  bool        // use no network
-	Check    bool        // run every step even if it is finished, and compare
-	Events   func(Event) // called one at a time; may be nil
+	Cache    string       // folder for downloads, kept
+	Work     string       // folder for temporary files; they are removed
+	Scope    string       // trust scope: steps finished in one are not taken in another
+	Jobs     int          // steps that run at once; 0: as many as there are processors
+	Offline  bool         // use no network
+	Check    bool         // run every step even if it is finished, and compare
+	Lease    *store.Lease // what Run relies on is held by it; nil where nothing is collected
+	Events   func(Event)  // called one at a time; may be nil
 
 	mu sync.Mutex // for Events
 }
@@ -38,6 +39,8 @@ func (p *Pipeline) emit(e Event) {
 	defer p.mu.Unlock()
 	p.Events(e)
 }
+
+func (p *Pipeline) steps() store.Steps { return p.Store.Steps().Under(p.Lease) }
 
 // Plan is what a recipe needs to be done.
 type Plan struct {
@@ -168,7 +171,7 @@ func (pl *Plan) lookup(ctx context.Context, n *node, made map[*node]store.Step) 
 	if err != nil {
 		return found{}, fmt.Errorf("key of %s: %w", n.name(), err)
 	}
-	steps := pl.pipeline.Store.Steps()
+	steps := pl.pipeline.steps()
 	step, err := steps.Get(ctx, key)
 	if err == nil {
 		return found{step, true, "unchanged"}, nil

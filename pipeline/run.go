@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"reflect"
 	"runtime"
 	"strings"
@@ -136,7 +137,13 @@ func (e *execution) run(ctx context.Context, n *node, made map[*node]store.Step,
 		}
 	}
 	if err == nil {
-		err = e.pipeline.Store.Steps().Put(ctx, e.wish.Recipe.Name, n.name(), step)
+		err = e.remember(ctx, n, step)
+	}
+	if errors.Is(err, errCollected) {
+		// What it found in the store was collected before it was held. Now it is held.
+		if step, wrote, err = e.runOnce(ctx, n, made, known.Step); err == nil {
+			err = e.remember(ctx, n, step)
+		}
 	}
 	if err != nil {
 		e.pipeline.emit(Event{Step: n.name(), Kind: Failed, Text: err.Error(), Elapsed: time.Since(start)})
@@ -152,6 +159,17 @@ func (e *execution) run(ctx context.Context, n *node, made map[*node]store.Step,
 	e.mu.Unlock()
 	e.pipeline.emit(Event{Step: n.name(), Kind: Finished, Elapsed: time.Since(start), Wrote: wrote})
 	return step, nil
+}
+
+// errCollected: an output was there when the step looked for it, and is not any more.
+var errCollected = errors.New("collected meanwhile")
+
+func (e *execution) remember(ctx context.Context, n *node, step store.Step) error {
+	err := e.pipeline.steps().Put(ctx, e.wish.Recipe.Name, n.name(), step)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", errCollected, err)
+	}
+	return err
 }
 
 func (e *execution) runOnce(ctx context.Context, n *node, made map[*node]store.Step, step store.Step) (store.Step, int64, error) {

@@ -10,7 +10,14 @@ import (
 // Steps remembers finished build steps: what a step's key gave. It is a cache and
 // nothing more. Losing an entry costs a build, so entries are never roots of a
 // collection, and whatever is wrong with one makes it a miss.
-type Steps struct{ bucket Bucket }
+type Steps struct {
+	bucket Bucket
+	lease  *Lease
+}
+
+// Under is s for a build that holds what it relies on by l: outputs are held before they
+// are looked for.
+func (s Steps) Under(l *Lease) Steps { return Steps{s.bucket, l} }
 
 // Step is a finished build step.
 type Step struct {
@@ -70,6 +77,9 @@ func (s Steps) complete(ctx context.Context, step Step) error {
 	if err := checkFiles(step.Outputs); err != nil {
 		return err
 	}
+	if err := s.hold(ctx, step); err != nil {
+		return err
+	}
 	for _, f := range step.Outputs {
 		for _, b := range f.Parts {
 			if have, err := NewBlobs(s.bucket).Has(ctx, b); err != nil {
@@ -82,8 +92,26 @@ func (s Steps) complete(ctx context.Context, step Step) error {
 	return nil
 }
 
-// Put remembers step, under its key and as the latest of its name in recipe.
+func (s Steps) hold(ctx context.Context, step Step) error {
+	if s.lease == nil {
+		return nil
+	}
+	var blobs []Blob
+	for _, f := range step.Outputs {
+		blobs = append(blobs, f.Parts...)
+	}
+	return s.lease.Hold(ctx, blobs...)
+}
+
+// Put remembers step, under its key and as the latest of its name in recipe. Under a lease
+// the error wraps io/fs.ErrNotExist where an output was collected before it was held: then
+// the step has to run again.
 func (s Steps) Put(ctx context.Context, recipe, name string, step Step) error {
+	if s.lease != nil {
+		if err := s.complete(ctx, step); err != nil {
+			return err
+		}
+	}
 	doc, err := json.Marshal(step)
 	if err != nil {
 		return err

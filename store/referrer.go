@@ -103,12 +103,18 @@ func (s *Store) PutReferrer(ctx context.Context, doc []byte) (Digest, error) {
 	if err != nil {
 		return Digest{}, err
 	}
+	held := append([]Blob{r.Subject, r.Config}, r.Content...)
+	lease := s.NewLease(LeaseOptions{Holder: "document about " + r.Subject.Digest.Short()})
+	defer lease.Release(ctx)
+	if err := lease.Hold(ctx, append(held, Bytes(doc).Blob())...); err != nil {
+		return Digest{}, err
+	}
 	if r.Config.Digest == Sum([]byte(emptyConfig)) {
 		if _, err := s.Blobs().Put(ctx, Bytes([]byte(emptyConfig))); err != nil {
 			return Digest{}, err
 		}
 	}
-	for _, b := range append([]Blob{r.Subject, r.Config}, r.Content...) {
+	for _, b := range held {
 		have, err := s.Blobs().Has(ctx, b)
 		if err != nil {
 			return Digest{}, err
@@ -118,6 +124,9 @@ func (s *Store) PutReferrer(ctx context.Context, doc []byte) (Digest, error) {
 		}
 	}
 	if _, err := s.Blobs().Repair(ctx, Bytes(doc)); err != nil {
+		return Digest{}, err
+	}
+	if err := lease.Confirm(ctx); err != nil {
 		return Digest{}, err
 	}
 	if err := s.bucket.Put(ctx, referrerKey(r.Subject.Digest, r.Digest), Bytes(nil)); err != nil {

@@ -110,7 +110,7 @@ func (s *Store) Blobs() Blobs { return Blobs{s.bucket} }
 func (s *Store) Log(prefix string) Log { return Log{s.bucket, prefix} }
 
 // Steps are the finished build steps that the store remembers.
-func (s *Store) Steps() Steps { return Steps{s.bucket} }
+func (s *Store) Steps() Steps { return Steps{bucket: s.bucket} }
 
 // Notes are the answers of one kind, a word such as "lint", that the store remembers.
 func (s *Store) Notes(kind string) Notes { return Notes{s.bucket, kind} }

@@ -64,6 +64,9 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
+	lease := s.NewLease(a.lease("build " + w.recipe.Name))
+	defer lease.Release(ctx)
+	w.pipeline.Lease = lease
 	image, made, err := w.build(ctx)
 	if err != nil {
 		return nil, err
@@ -75,7 +78,7 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err := a.report(image.Name, findings); err != nil {
 		return nil, err
 	}
-	digest, err := s.PutImage(ctx, image, store.Record{
+	digest, err := lease.PutImage(ctx, image, store.Record{
 		Name: image.Name, Actor: a.actor(), Recipe: file, Time: a.now().UTC(),
 	})
 	if err != nil {

@@ -74,6 +74,14 @@ func (a *app) openLogs(ctx context.Context) (*store.Store, error) {
 	return s, err
 }
 
+// lease is how a command holds content while it works with it.
+func (a *app) lease(what string) store.LeaseOptions {
+	return store.LeaseOptions{
+		Holder: a.actor() + ", " + what, Now: a.now,
+		Waiting: func(w store.Sweep) { a.ui.say("waiting for piimg gc of %s to end", printable(w.Owner)) },
+	}
+}
+
 func noStore(where string) error {
 	return hint(fmt.Errorf("no store at %s", open.Shown(where)), "piimg build makes one; or say where it is with --store or PIIMG_STORE")
 }

@@ -64,6 +64,7 @@ type copier struct {
 	referrers []store.Referrer
 	documents map[store.Digest]bool // manifests, each written after what it names
 	blobs     []store.Blob          // all, each once
+	lease     *store.Lease          // on them, in to
 	result    Result
 }
 
@@ -98,6 +99,11 @@ func (c *copier) load(ctx context.Context, d store.Digest) (err error) {
 
 // copy copies what is missing.
 func (c *copier) copy(ctx context.Context) error {
+	c.lease = c.to.NewLease(store.LeaseOptions{Holder: "copy of " + c.image.Name, Now: c.options.Now})
+	defer c.lease.Release(ctx)
+	if err := c.lease.Hold(ctx, c.blobs...); err != nil {
+		return err
+	}
 	missing, err := missingIn(ctx, c.to, c.blobs)
 	if err != nil {
 		return err
@@ -122,7 +128,7 @@ func (c *copier) copy(ctx context.Context) error {
 
 // publish writes what names the content: the image, and then what refers to it.
 func (c *copier) publish(ctx context.Context) error {
-	got, err := c.to.PutImage(ctx, *c.image, c.record)
+	got, err := c.lease.PutImage(ctx, *c.image, c.record)
 	if err != nil {
 		return err
 	}
