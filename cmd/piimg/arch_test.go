@@ -52,6 +52,7 @@ var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":        {"cmd/piimg-agent"},
 	"github.com/vishvananda/netlink":      {"cmd/piimg-agent"},
 	"github.com/spf13/cobra":              {"cmd/piimg"},
+	"golang.org/x/crypto":                 {"store/sign"},
 	"golang.org/x/term":                   {"cmd/piimg"},
 	"gopkg.in/ini.v1":                     {"store/s3"},
 }
