@@ -77,6 +77,9 @@ func repackOn(ctx context.Context, base io.ReaderAt, size int64, edits Edits, un
 	out := &countWriter{w: w}
 	r := repacker{base: base, size: size, plan: p, out: out, options: o, limits: o.Limits.OrDefault()}
 	for last := false; !last; {
+		if err := ctx.Err(); err != nil {
+			return stats, err
+		}
 		if r.at, err = r.skipNUL(r.at); err != nil {
 			return stats, err
 		}
