@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
 
-.PHONY: help quickstart build test race lint e2e test-big bench bench-initramfs fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-s3-all bench bench-initramfs fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,14 @@ e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build agai
 
 test-big: ## repack root file systems of some 350 MB: Debian's kernel (100 MB to fetch), and PIIMG_ROOTFS=file
 	go test -tags big -run 'TestBig$(if $(PIIMG_ROOTFS),,RoundTripOfDebian)' -count=1 -v -timeout 60m ./pipeline/format/initrd/repack
+
+test-s3-all: ## every test of S3 on each server there is: versitygw and MinIO (a quarter of an hour to build the first time)
+	@for server in versitygw minio; do \
+		echo "$$server:"; \
+		go -C store/s3/testdata/$$server tool -n $$server >/dev/null && \
+		PIIMG_S3_SERVER=$$server go test -race -count=1 ./store/s3/... ./store/probe ./store/mirror && \
+		PIIMG_S3_SERVER=$$server go test -count=1 -run 'TestScriptS3' ./cmd/piimg || exit 1; \
+	done
 
 bench: bench-initramfs ## how long builds without changes, --help, and edits of an initramfs take
 	go test -run '^$$' -bench . -benchtime 20x ./cmd/piimg

@@ -26,16 +26,18 @@ func TestScript(t *testing.T) {
 	})
 }
 
-// The same on a real S3 server: each script has a bucket of its own, behind a proxy that
-// ignores If-None-Match too, at ENDPOINT and at WEAK.
+// The same on a real S3 server: each script has a bucket of its own, at ENDPOINT and behind
+// two proxies: at WEAK, which ignores If-None-Match, and at PROXY, which takes any host for
+// that of the server.
 func TestScriptS3(t *testing.T) {
 	server := s3test.Start(t)
 	weak := s3test.NewProxy(t, server)
+	plain := s3test.NewProxy(t, server)
 	weak.Inject(s3test.Method(http.MethodPut), -1, server.Unconditional)
 	runScripts(t, "testdata/script/s3", func(e *testscript.Env) []string {
 		bucket := server.NewBucket(t)
 		return []string{
-			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "SECRET=" + server.Secret,
+			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "PROXY=" + plain.URL, "DOMAIN=" + s3test.Domain, "SECRET=" + server.Secret,
 			"AWS_ACCESS_KEY_ID=" + server.Access, "AWS_SECRET_ACCESS_KEY=" + server.Secret,
 			"PIIMG_STORE=" + server.Location(bucket, "fleet", server.Endpoint),
 		}

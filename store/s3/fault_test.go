@@ -258,12 +258,20 @@ func TestFaultRow11FlippedOnTheWay(t *testing.T) {
 	if _, err := b.Stat(t.Context(), "a/x"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Stat = %v: the flipped object was stored", err)
 	}
+	c := store.Bytes(random(20 << 20))
+	proxy.Inject(func(r *http.Request) bool { return r.URL.Query().Get("partNumber") == "2" }, 1, s3test.Flip)
+	if err := b.Put(t.Context(), store.BlobKey(c.Digest), c); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Put in parts = %v, want ErrCorrupt", err)
+	}
+	if _, err := b.Stat(t.Context(), store.BlobKey(c.Digest)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat = %v: the object with a flipped part was stored", err)
+	}
 }
 
 // Row 43: an upload that was interrupted goes on where it was, and one that nobody goes on
 // with is removed.
 func TestFaultRow43InterruptedUploads(t *testing.T) {
-	proxy, b, _ := behind(t)
+	proxy, b, server := behind(t)
 	doc := random(50 << 20) // four parts of 16 MiB and less
 	c := store.Bytes(doc)
 	key := store.BlobKey(c.Digest)
@@ -301,10 +309,14 @@ func TestFaultRow43InterruptedUploads(t *testing.T) {
 		t.Fatal("Put without its third part succeeded")
 	}
 	proxy.Heal()
+	listed := 1
+	if server.Kind == "minio" {
+		listed = 0 // it lists uploads by their whole key only, and removes them by itself after a day
+	}
 	for _, tt := range []struct {
 		before time.Time
 		want   int
-	}{{time.Now().Add(-time.Hour), 0}, {time.Now().Add(time.Hour), 1}, {time.Now().Add(time.Hour), 0}} {
+	}{{time.Now().Add(-time.Hour), 0}, {time.Now().Add(time.Hour), listed}, {time.Now().Add(time.Hour), 0}} {
 		if n, err := b.Abort(t.Context(), tt.before); n != tt.want || err != nil {
 			t.Errorf("Abort = %d, %v; want %d", n, err, tt.want)
 		}

@@ -34,14 +34,18 @@ type Server struct {
 	env     []string
 }
 
+// Domain is whose subdomains the servers take for their buckets. Nothing resolves it: reach it
+// through a proxy.
+const Domain = "s3.test"
+
 // kinds are how servers are started.
 var kinds = map[string]func(s *Server, address string){
 	"versitygw": func(s *Server, address string) {
-		s.args = []string{"--quiet", "--access", s.Access, "--secret", s.Secret, "--port", address, "posix", s.root}
+		s.args = []string{"--quiet", "--access", s.Access, "--secret", s.Secret, "--port", address, "--virtual-domain", Domain, "posix", s.root}
 	},
 	"minio": func(s *Server, address string) {
 		s.args = []string{"server", "--config-dir", s.root + "-config", "--address", address, s.root}
-		s.env = []string{"MINIO_ROOT_USER=" + s.Access, "MINIO_ROOT_PASSWORD=" + s.Secret, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
+		s.env = []string{"MINIO_ROOT_USER=" + s.Access, "MINIO_ROOT_PASSWORD=" + s.Secret, "MINIO_DOMAIN=" + Domain, "MINIO_BROWSER=off", "MINIO_UPDATE=off"}
 	},
 }
 
