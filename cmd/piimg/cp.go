@@ -114,7 +114,7 @@ func (a *app) openNamed(ctx context.Context, where string) (*store.Store, error)
 func (a *app) copyImage(ctx context.Context, from, to *store.Store, d store.Digest) error {
 	m := &meter{ui: a.ui, now: a.now, what: "copy " + d.Short()}
 	r, err := mirror.Image(ctx, from, to, d, mirror.Options{
-		Actor: a.actor(), Now: a.now, Planned: m.planned, Moved: m.moved,
+		Actor: a.actor(), Now: a.now, Lease: a.lease("copy of " + d.Short()), Planned: m.planned, Moved: m.moved,
 	})
 	if err != nil {
 		return err

@@ -20,8 +20,9 @@ const jobs = 4
 
 // Options say who copies, and who is told of it. The zero value tells nobody.
 type Options struct {
-	Actor string           // of the record of an image that has none; required then
-	Now   func() time.Time // nil for the clock
+	Actor string             // of the record of an image that has none; required then
+	Now   func() time.Time   // nil for the clock
+	Lease store.LeaseOptions // on what is copied, in the store that gets it
 
 	// Planned is told how many blobs are missing, and how many bytes they have.
 	Planned func(blobs int, bytes int64)
@@ -99,7 +100,7 @@ func (c *copier) load(ctx context.Context, d store.Digest) (err error) {
 
 // copy copies what is missing.
 func (c *copier) copy(ctx context.Context) error {
-	c.lease = c.to.NewLease(store.LeaseOptions{Holder: "copy of " + c.image.Name, Now: c.options.Now})
+	c.lease = c.to.NewLease(c.options.Lease)
 	defer c.lease.Release(ctx)
 	if err := c.lease.Hold(ctx, c.blobs...); err != nil {
 		return err

@@ -2,10 +2,12 @@ package s3test
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -20,6 +22,8 @@ type Proxy struct {
 	seen   []string // method and path?query of each request
 	target *url.URL
 	client *http.Client
+
+	up, down atomic.Int64
 }
 
 // Fault answers a request in the place of the server. forward asks the server.
@@ -39,7 +43,9 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{target: target, client: &http.Client{Transport: &http.Transport{DisableCompression: true}}}
-	front := httptest.NewServer(p)
+	front := httptest.NewUnstartedServer(p)
+	front.Listener = counting{front.Listener, &p.up, &p.down}
+	front.Start()
 	p.URL = front.URL
 	t.Cleanup(func() {
 		front.CloseClientConnections()
@@ -68,6 +74,41 @@ func (p *Proxy) Seen() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.seen...)
+}
+
+// Moved is how many bytes have come from the client so far and gone to it, with all that HTTP
+// puts around them.
+func (p *Proxy) Moved() (up, down int64) { return p.up.Load(), p.down.Load() }
+
+// counting counts the bytes of the connections that it accepts.
+type counting struct {
+	net.Listener
+	up, down *atomic.Int64
+}
+
+func (l counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return counted{c, l.up, l.down}, nil
+}
+
+type counted struct {
+	net.Conn
+	up, down *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.up.Add(int64(n))
+	return n, err
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.down.Add(int64(n))
+	return n, err
 }
 
 func (p *Proxy) fault(r *http.Request) Fault {
