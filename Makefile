@@ -5,7 +5,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
+PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
 
 .PHONY: help quickstart build test race lint e2e test-big test-s3-all bench bench-initramfs fuzz deps clean
 

@@ -15,12 +15,15 @@ import (
 	"piimg/pipeline/format/initrd/overlay"
 )
 
-// fromURoot is the base that stands for the uroot stage.
-const fromURoot = "uroot"
+// fromURoot is the base that stands for the uroot stage, fromNothing that without entries.
+const (
+	fromURoot   = "uroot"
+	fromNothing = "none"
+)
 
 func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 	i := &Initramfs{
-		Base:        r.base(t.must("base", `add base = "uroot", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
+		Base:        r.base(t.must("base", `add base = "uroot", "none", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
 		Mode:        r.oneOf(t.get("mode"), "auto", "append", "repack"),
 		Compression: r.oneOf(t.get("compression"), "gzip", "zstd", "none"),
 		Level:       r.oneOf(t.get("level"), "auto", "fast", "default", "best"),
@@ -56,9 +59,12 @@ func (r *reader) base(n *node, hasURoot bool) Ref {
 		}
 		return Ref{Path: fromURoot}
 	}
+	if s == fromNothing {
+		return Ref{Path: fromNothing}
+	}
 	ref := r.ref(n, refFile)
-	if ref == (Ref{Path: fromURoot}) {
-		r.fail(n, "rename the file", `a file called "uroot" cannot be told from the uroot stage`)
+	if ref == (Ref{Path: fromURoot}) || ref == (Ref{Path: fromNothing}) {
+		r.fail(n, "rename the file", "a file called %q cannot be told from what the word means here", ref.Path)
 	}
 	return ref
 }

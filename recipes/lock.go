@@ -20,11 +20,11 @@ type Lock struct {
 
 // Pin is one pinned source.
 type Pin struct {
-	Kind    string       // "module", "file", "dir" or "url"
+	Kind    string       // "module", "file", "dir", "url", "deb", "git" or "image"
 	From    string       // what the recipe said when it was pinned, as [Source.Text]; another text makes the pin stale
-	Version string       // of a module, as resolved
-	Sum     string       // of a module: its h1 sum, as go.sum has it
-	Digest  store.Digest // of a file: of its bytes; of a folder: of its tree
+	Version string       // of a module, as resolved; of packages, "name:arch=version …"; of git, the commit; the digest of an image
+	Sum     string       // of a module: its h1 sum, as go.sum has it; of packages: "sha256:…" of each file
+	Digest  store.Digest // of a file: of its bytes; of a folder: of its tree; of an image: its name
 	Size    int64        // of all bytes
 }
 
@@ -72,17 +72,9 @@ func (r *reader) lock(t *table) *Lock {
 
 func (r *reader) pin(t *table) Pin {
 	var p Pin
-	p.Kind = r.oneOf(t.must("kind", lockHint), "dir", "file", "module", "url")
+	p.Kind = r.oneOf(t.must("kind", lockHint), "dir", "deb", "file", "git", "image", "module", "url")
 	p.From, _ = r.filled(t.must("from", lockHint))
-	ask := t.get
-	if p.Kind == "module" {
-		ask = func(key string) *node { return t.must(key, lockHint) }
-	}
-	p.Version, _ = r.filled(ask("version"))
-	p.Sum, _ = r.filled(ask("sum"))
-	if p.Sum != "" && !strings.HasPrefix(p.Sum, "h1:") {
-		r.fail(t.m["sum"], "", "%q does not start with h1:", p.Sum)
-	}
+	r.resolved(t, &p)
 	n := t.must("digest", lockHint)
 	if s, ok := r.str(n); ok {
 		d, err := store.ParseDigest(s)
@@ -94,6 +86,26 @@ func (r *reader) pin(t *table) Pin {
 	p.Size, _ = r.integer(t.must("size", lockHint), 0, 1<<62)
 	t.done()
 	return p
+}
+
+// resolved reads what was found out about a source: each kind has its own.
+func (r *reader) resolved(t *table, p *Pin) {
+	version, sum := t.get, t.get
+	must := func(key string) *node { return t.must(key, lockHint) }
+	switch p.Kind {
+	case "module", "deb":
+		version, sum = must, must
+	case "git", "image":
+		version = must
+	}
+	p.Version, _ = r.filled(version("version"))
+	p.Sum, _ = r.filled(sum("sum"))
+	if p.Kind == "module" && p.Sum != "" && !strings.HasPrefix(p.Sum, "h1:") {
+		r.fail(t.m["sum"], "", "%q does not start with h1:", p.Sum)
+	}
+	if p.Kind == "deb" && len(strings.Fields(p.Version)) != len(strings.Fields(p.Sum)) {
+		r.fail(t.m["sum"], lockHint, "has not one sum for each package of version")
+	}
 }
 
 // Write writes the lock to file, in one step: a reader sees the old file or the new one.
@@ -210,11 +222,12 @@ func (s Source) hasKind(kind string) bool {
 
 // kind is the key of the recipe that says what s is.
 func (s Source) kind() string {
-	switch {
-	case s.Module != "":
-		return "module"
-	case s.URL != "":
-		return "url"
+	for _, k := range []struct{ kind, value string }{
+		{"module", s.Module}, {"url", s.URL}, {"deb", s.Deb}, {"git", s.Git}, {"image", s.Image},
+	} {
+		if k.value != "" {
+			return k.kind
+		}
 	}
 	return "path"
 }

@@ -95,7 +95,7 @@ func TestLockMistakes(t *testing.T) {
 		{"version", "version = 1\n", "version = 2\n", "x.lock:3: version: this piimg reads version 1 only\n  hint: use the piimg that wrote it, or a newer one\n"},
 		{"no version", "version = 1\n", "\n", "x.lock:1: version: is missing" + again},
 		{"unknown key", "size    = 46051840", "size    = 46051840\nmode = 1", "x.lock:24: sources.kernel.mode: unknown key\n  hint: known keys here: digest, from, kind, size, sum, version\n"},
-		{"kind", `"dir"`, `"folder"`, "x.lock:26: sources.tree.kind: unknown value \"folder\"\n  hint: known values: dir, file, module, url\n"},
+		{"kind", `"dir"`, `"folder"`, "x.lock:26: sources.tree.kind: unknown value \"folder\"\n  hint: known values: deb, dir, file, git, image, module, url\n"},
 		{"sum", `"h1:abc="`, `"abc"`, "x.lock:21: sources.kernel.sum: \"abc\" does not start with h1:\n"},
 		{"module without sum", "sum     = \"h1:abc=\"\n", "\n", "x.lock:17: sources.kernel.sum: is missing" + again},
 		{"digest", store.Sum([]byte("tree")).String(), "sha256:12", "x.lock:28: sources.tree.digest: digest \"12\" is not 64 lower-case hexadecimal digits\n"},

@@ -42,12 +42,24 @@ type Pos struct {
 
 func (p Pos) String() string { return fmt.Sprintf("%s:%d", p.File, p.Line) }
 
-// Source is something that an image is made from. Exactly one of Module, Path and URL is set.
+// Source is something that an image is made from. Exactly one of Module, Path, URL, Deb,
+// Git and Image is set.
 type Source struct {
 	Module string `json:"module,omitempty"` // Go module, path@version
 	Path   string `json:"path,omitempty"`   // file or folder, relative to the recipe
 	URL    string `json:"url,omitempty"`    // http or https
 	SHA256 string `json:"sha256,omitempty"` // of what URL gives, 64 hexadecimal digits
+
+	Deb        string   `json:"deb,omitempty"`        // Debian package, name:architecture
+	Depends    []string `json:"depends,omitempty"`    // patterns of names of what it depends on and is taken too
+	Archive    string   `json:"archive,omitempty"`    // file with apt's sources, relative to the recipe; "" for the machine's
+	Suite      string   `json:"suite,omitempty"`      // of the machine's Debian archive, "" for what it has
+	Components []string `json:"components,omitempty"` // likewise
+
+	Git string `json:"git,omitempty"` // address of a repository
+	Rev string `json:"rev,omitempty"` // tag, branch or commit in it
+
+	Image string `json:"image,omitempty"` // name of an image in the store
 }
 
 // Ref names a file (or, where the key says so, a pattern or a folder): in a source,

@@ -21,8 +21,16 @@ var (
 	commandPath   = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
 )
 
-// Text is the one of Module, Path and URL that is set.
-func (s Source) Text() string { return cmp.Or(s.Module, s.Path, s.URL) }
+// Text is what the recipe says of where s comes from: what lock files compare.
+func (s Source) Text() string {
+	switch {
+	case s.Git != "":
+		return s.Git + "@" + s.Rev
+	case s.Deb != "":
+		return strings.Join(append([]string{s.Deb}, s.Depends...), " ")
+	}
+	return cmp.Or(s.Module, s.Path, s.URL, s.Image)
+}
 
 func (r *reader) sourceTable(n *node) map[string]Source {
 	r.sources, r.broken = map[string]Source{}, map[string]bool{}
@@ -39,34 +47,94 @@ func (r *reader) sourceTable(n *node) map[string]Source {
 	return r.sources
 }
 
+// origins are the keys of which a source has exactly one, with those that go with each.
+var origins = []struct {
+	key  string
+	with []string
+}{
+	{"module", nil},
+	{"path", nil},
+	{"url", []string{"sha256"}},
+	{"deb", []string{"archive", "suite", "components", "depends"}},
+	{"git", []string{"rev"}},
+	{"image", nil},
+}
+
+const originHint = "add one of module, path, url, deb, git and image"
+
 func (r *reader) source(t *table) Source {
-	var s Source
-	module, dir, address, sum := t.get("module"), t.get("path"), t.get("url"), t.get("sha256")
-	said := slices.DeleteFunc([]*node{module, dir, address}, func(n *node) bool { return n == nil })
-	if address != nil && len(said) == 1 {
-		t.must("sha256", `say what the url gives, as "sha256sum" prints it`)
+	said, with, stray := []*node{}, map[string]*node{}, map[string]*node{}
+	for _, o := range origins {
+		n := t.get(o.key)
+		if n != nil {
+			said = append(said, n)
+		}
+		for _, key := range o.with {
+			with[key] = t.get(key)
+			if n == nil {
+				stray[key] = with[key]
+			}
+		}
+	}
+	if len(said) == 1 {
+		t.mustWith(lastKey(said[0]))
 	}
 	clean := t.done()
 	switch {
 	case t.n == nil || len(said) == 0 && !clean:
-		return s
+		return Source{}
 	case len(said) == 0:
-		r.fail(t.n, "add one of module, path and url", "says no origin")
-		return s
+		r.fail(t.n, originHint, "says no origin")
+		return Source{}
 	case len(said) > 1:
 		r.fail(said[1], "keep one of them, or declare two sources", "stands beside %s", lastKey(said[0]))
-		return s
+		return Source{}
 	}
-	if sum != nil && address == nil {
-		r.fail(sum, `take it out: modules and paths are pinned by "piimg lock"`, "belongs to a url")
+	for _, o := range origins {
+		for _, key := range o.with {
+			if stray[key] != nil {
+				r.fail(stray[key], withoutHint(o.key), "belongs to a source that is a %s", o.key)
+			}
+		}
 	}
-	s.Module = r.module(module)
-	if p, ok := r.str(dir); ok {
-		s.Path = r.beside(dir, p, either)
+	return r.origin(said[0], with)
+}
+
+// mustWith asks for the keys without which the origin called key means nothing.
+func (t *table) mustWith(key string) {
+	switch key {
+	case "url":
+		t.must("sha256", `say what the url gives, as "sha256sum" prints it`)
+	case "git":
+		t.must("rev", `say which revision: a tag, a branch or a commit`)
 	}
-	s.URL = r.address(address)
-	if address != nil {
-		s.SHA256 = r.sha256(sum)
+}
+
+func withoutHint(key string) string {
+	if key == "url" {
+		return `take it out: everything else is pinned by "piimg lock"`
+	}
+	return "take it out"
+}
+
+// origin reads a source of one kind; with are the keys beside it.
+func (r *reader) origin(n *node, with map[string]*node) Source {
+	var s Source
+	switch lastKey(n) {
+	case "module":
+		s.Module = r.module(n)
+	case "path":
+		if p, ok := r.str(n); ok {
+			s.Path = r.beside(n, p, either)
+		}
+	case "url":
+		s.URL, s.SHA256 = r.address(n), r.sha256(with["sha256"])
+	case "deb":
+		s = r.deb(n, with)
+	case "git":
+		s.Git, s.Rev = r.repository(n), r.revision(with["rev"])
+	case "image":
+		s.Image = r.image(n)
 	}
 	return s
 }
@@ -134,7 +202,7 @@ func (r *reader) declared(n *node, name string) bool {
 	if _, ok := r.sources[name]; !ok {
 		hint := suggest(name, "sources", slices.Collect(maps.Keys(r.sources)))
 		if hint == "" {
-			hint = fmt.Sprintf("add [%s] with module, path or url", join("sources", name))
+			hint = fmt.Sprintf("add [%s] with module, path, url, deb, git or image", join("sources", name))
 		}
 		r.fail(n, hint, "source %q is not declared", name)
 		return false
@@ -150,7 +218,7 @@ func (r *reader) ref(n *node, what refKind) Ref {
 	}
 	ref := ParseRef(s)
 	switch {
-	case what != aPattern && isPattern(ref.Path):
+	case what != aPattern && isPattern(ref.Path) && r.sources[ref.Source].Deb == "": // versions are in a package's paths
 		r.fail(n, "write the name in full", "%q is a pattern, and only one thing can be meant here", s)
 	case !strings.Contains(s, ":") && what == aPattern:
 		ref.Path = r.matching(n, ref.Path)

@@ -28,6 +28,7 @@ var floors = []struct {
 // siblings are imports within a floor that are meant.
 var siblings = map[string][]string{
 	"pipeline/format/codec":          {"pipeline/format/deflate"},                                                                            // gzip is deflate with a frame
+	"pipeline/format/deb":            {"pipeline/format/codec"},                                                                              // the data archive is compressed
 	"pipeline/format/initrd":         {"pipeline/format/codec", "pipeline/format/newc"},                                                      // an initramfs is archives in compressed members
 	"pipeline/format/initrd/overlay": {"pipeline/format/initrd", "pipeline/format/initrd/repack", "pipeline/format/newc"},                    // what is to be added
 	"pipeline/format/initrd/repack":  {"pipeline/format/codec", "pipeline/format/deflate", "pipeline/format/initrd", "pipeline/format/newc"}, // it writes one anew

@@ -80,7 +80,7 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 		return nil, err
 	}
 	p := &pipeline.Pipeline{
-		Store: s, Stages: stages.All(), Fetchers: sources.All(),
+		Store: s, Stages: stages.All(), Fetchers: sources.All(storeImages{a}),
 		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(cache, "work"),
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
 		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,

@@ -8,11 +8,14 @@ import (
 	"piimg/pipeline"
 )
 
-// All are the kinds of sources.
-func All() []pipeline.Fetcher {
+// All are the kinds of sources. images may be nil: no recipe can be made from an image then.
+func All(images Images) []pipeline.Fetcher {
 	return []pipeline.Fetcher{
 		Module{},
 		Local{},
 		URL{Client: &http.Client{Timeout: 30 * time.Minute}},
+		Deb{},
+		Git{},
+		Image{Images: images},
 	}
 }

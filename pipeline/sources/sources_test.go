@@ -26,9 +26,9 @@ func fetch(t *testing.T, f pipeline.Fetcher, s recipes.Source, env pipeline.Fetc
 }
 
 func TestEverySourceHasOneKind(t *testing.T) {
-	for _, s := range []recipes.Source{{Module: "m@v1"}, {Path: "p"}, {URL: "http://host/f"}} {
+	for _, s := range []recipes.Source{{Module: "m@v1"}, {Path: "p"}, {URL: "http://host/f"}, {Deb: "d"}, {Git: "g"}, {Image: "i"}} {
 		n := 0
-		for _, f := range sources.All() {
+		for _, f := range sources.All(nil) {
 			if f.Takes(s) {
 				n++
 			}

@@ -36,7 +36,7 @@ func open(t *testing.T, name string) *bench {
 		t.Fatal(err)
 	}
 	b.Pipeline = &pipeline.Pipeline{
-		Store: s, Stages: stages.All(), Fetchers: sources.All(),
+		Store: s, Stages: stages.All(), Fetchers: sources.All(nil),
 		Cache: t.TempDir(), Work: t.TempDir(),
 		Events: func(e pipeline.Event) { t.Logf("%+v", e) },
 	}

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,7 +9,9 @@ import (
 	"os"
 
 	"piimg/pipeline"
+	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/initrd"
+	"piimg/pipeline/format/newc"
 	"piimg/pipeline/stages/uroot"
 	"piimg/recipes"
 	"piimg/store"
@@ -38,6 +41,9 @@ func openBase(ctx context.Context, job *pipeline.Job, ref recipes.Ref) (*base, e
 		}
 		return b, err
 	}
+	if ref.String() == "none" {
+		return noBase()
+	}
 	fsys, name, err := job.One(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -50,6 +56,13 @@ func openBase(ctx context.Context, job *pipeline.Job, ref recipes.Ref) (*base, e
 		return sized(f, at)
 	}
 	return spool(job, f)
+}
+
+// noBase is an archive without entries: all of the initramfs is what the recipe adds.
+func noBase() (*base, error) {
+	var b bytes.Buffer
+	err := initrd.WritePart(&b, codec.None, func(w io.Writer) error { return newc.NewWriter(w).Close() })
+	return &base{ReaderAt: bytes.NewReader(b.Bytes()), Closer: io.NopCloser(nil), size: int64(b.Len())}, err
 }
 
 func sized(f fs.File, at io.ReaderAt) (*base, error) {

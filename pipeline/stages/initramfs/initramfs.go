@@ -59,9 +59,11 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	s := &pipeline.Step{Tools: []pipeline.Tool{
 		{Name: "compress", Version: func(context.Context) (string, error) { return codec.Encoder, nil }},
 	}}
-	if i.Base.String() == "uroot" {
+	switch i.Base.String() {
+	case "uroot":
 		s.Needs = []string{"uroot"}
-	} else {
+	case "none":
+	default:
 		s.Reads(i.Base)
 	}
 	if i.Modules != nil {

@@ -104,7 +104,7 @@ func (w World) run(t *testing.T, stages []pipeline.Stage) ([]store.File, *store.
 		t.Fatal(err)
 	}
 	p := &pipeline.Pipeline{
-		Store: s, Stages: stages, Fetchers: sources.All(), Cache: t.TempDir(), Work: t.TempDir(), Check: true,
+		Store: s, Stages: stages, Fetchers: sources.All(nil), Cache: t.TempDir(), Work: t.TempDir(), Check: true,
 	}
 	r, boards := w.load(t)
 	var names []string
