@@ -25,12 +25,19 @@ const (
 // cache is a folder of verified copies of blobs, each under its digest. An image is
 // handed out only when all of its blobs are there, and each was hashed by this process.
 type cache struct {
-	dir    string // of the blobs
-	source Source
-	crew   *crew
-	now    func() time.Time
-	log    *slog.Logger
-	counts *counts
+	dir     string // of the blobs
+	markers string // of images that are complete: empty files whose time is that of the last use
+	damaged string // of blobs that were not what their name says
+	source  Source
+	crew    *crew
+	now     func() time.Time
+	log     *slog.Logger
+	counts  *counts
+	limit   int64                        // bytes of all blobs; 0 for none
+	space   Space                        // of the file system
+	held    func() map[store.Digest]bool // images that must not be evicted
+
+	gate sync.RWMutex // held to evict; nothing becomes wanted meanwhile
 
 	loads   group[store.Digest, *image]
 	fetches group[store.Blob, struct{}]
@@ -41,15 +48,17 @@ type cache struct {
 	images   map[store.Digest]*image
 	uses     int64 // counts up; orders images by their last use
 	failures map[store.Digest]failure
+	pins     map[store.Digest]int // blobs of images that are being fetched
+	used     int64                // bytes of all blobs
+	reserved int64                // bytes that are about to come
 }
 
 // stamp is what a file looked like when its bytes were hashed.
 type stamp struct {
 	size  int64
 	mtime time.Time
+	at    time.Time // when that was
 }
-
-func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
 
 // failure keeps a tight loop of requests from becoming a loop of downloads.
 type failure struct {
@@ -57,23 +66,35 @@ type failure struct {
 	until time.Time
 }
 
-func openCache(dir string, src Source, crew *crew, now func() time.Time, log *slog.Logger, n *counts) (*cache, error) {
+// openCache opens the cache of f, which has everything else already.
+func openCache(f *Front) (*cache, error) {
 	c := &cache{
-		dir:      filepath.Join(dir, "blobs", "sha256"),
-		source:   src,
-		crew:     crew,
-		now:      now,
-		log:      log,
-		counts:   n,
+		dir:      filepath.Join(f.cfg.Dir, "blobs", "sha256"),
+		markers:  filepath.Join(f.cfg.Dir, "images"),
+		damaged:  filepath.Join(f.cfg.Dir, "quarantine"),
+		source:   f.cfg.Source,
+		crew:     f.crew,
+		now:      f.cfg.Now,
+		log:      f.log,
+		counts:   f.counts,
+		limit:    f.cfg.CacheSize,
+		space:    f.cfg.Space,
+		held:     f.Held,
 		verified: map[store.Digest]stamp{},
 		held:     map[store.Digest]*held{},
 		images:   map[store.Digest]*image{},
 		failures: map[store.Digest]failure{},
+		pins:     map[store.Digest]int{},
 	}
-	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+	for _, d := range []string{c.dir, c.markers, c.damaged} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := removeTemps(c.dir); err != nil {
 		return nil, err
 	}
-	return c, removeTemps(c.dir)
+	return c, c.measure()
 }
 
 func (c *cache) path(d store.Digest) string { return filepath.Join(c.dir, d.Hex()) }
@@ -89,7 +110,12 @@ func (c *cache) Ensure(ctx context.Context, d store.Digest) (*image, error) {
 		return nil, err
 	}
 	return c.loads.do(ctx, c.crew, d, func(ctx context.Context) (*image, error) {
-		img, err := c.load(ctx, d)
+		var wanted []store.Blob
+		defer func() { c.unpin(wanted) }()
+		img, err := c.load(ctx, d, func(blobs ...store.Blob) {
+			c.pin(blobs)
+			wanted = append(wanted, blobs...)
+		})
 		if err != nil {
 			err = fmt.Errorf("fetch image %s: %w", d.Short(), err)
 		}
@@ -101,11 +127,18 @@ func (c *cache) Ensure(ctx context.Context, d store.Digest) (*image, error) {
 // loaded is the image named d if Ensure has made sure of it before.
 func (c *cache) loaded(d store.Digest) *image {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	img := c.images[d]
+	touch := false
 	if img != nil {
 		c.uses++
-		img.used = c.uses
+		img.used, img.seen = c.uses, c.now()
+		if touch = img.seen.Sub(img.marked) >= touchEvery; touch {
+			img.marked = img.seen
+		}
+	}
+	c.mu.Unlock()
+	if touch {
+		c.mark(d)
 	}
 	return img
 }
@@ -119,8 +152,14 @@ func (c *cache) failed(d store.Digest) error {
 	return nil
 }
 
-// settle remembers how loading d went.
+// settle remembers how loading d went. What has been loaded is wanted from now on, before
+// its blobs are no longer pinned.
 func (c *cache) settle(d store.Digest, img *image, err error) {
+	c.gate.RLock()
+	defer c.gate.RUnlock()
+	if err == nil {
+		c.mark(d)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err != nil {
@@ -132,7 +171,7 @@ func (c *cache) settle(d store.Digest, img *image, err error) {
 	}
 	delete(c.failures, d)
 	c.uses++
-	img.used = c.uses
+	img.used, img.seen, img.marked = c.uses, c.now(), c.now()
 	c.images[d] = img
 	if len(c.images) > maxImages {
 		delete(c.images, c.oldest())
@@ -157,8 +196,10 @@ func (c *cache) forgive() {
 	clear(c.failures)
 }
 
-// load reads the manifest, makes sure of every blob and then looks into the image.
-func (c *cache) load(ctx context.Context, d store.Digest) (*image, error) {
+// load reads the manifest, makes sure of every blob and then looks into the image. It calls
+// want with everything that must not be evicted meanwhile.
+func (c *cache) load(ctx context.Context, d store.Digest, want func(...store.Blob)) (*image, error) {
+	want(store.Blob{Digest: d})
 	doc, err := c.manifest(ctx, d)
 	if err != nil {
 		return nil, err
@@ -167,6 +208,7 @@ func (c *cache) load(ctx context.Context, d store.Digest) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoImage, err)
 	}
+	want(img.Blobs()...)
 	if err := c.complete(ctx, img); err != nil {
 		return nil, trouble{err}
 	}
@@ -193,7 +235,7 @@ func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it has %d bytes", errNoImage, b.Size)
 	}
 	if err == nil {
-		err = c.have(ctx, b)
+		err = c.room(ctx, b)
 	}
 	if err != nil {
 		return nil, trouble{err}
@@ -205,8 +247,36 @@ func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
 	return doc, nil
 }
 
+// room makes sure of room for b and then of b.
+func (c *cache) room(ctx context.Context, b store.Blob) error {
+	if c.intact(b) {
+		return nil
+	}
+	if err := c.reserve(b.Size); err != nil {
+		return err
+	}
+	defer c.release(b.Size)
+	return c.have(ctx, b)
+}
+
+// missing is how many bytes of img are not here.
+func (c *cache) missing(img *store.Image) int64 {
+	var n int64
+	for _, b := range img.Blobs() {
+		if info, err := os.Stat(c.path(b.Digest)); err != nil || info.Size() != b.Size {
+			n += b.Size
+		}
+	}
+	return n
+}
+
 // complete makes sure of every blob of img, and names the first one that it cannot have.
 func (c *cache) complete(ctx context.Context, img *store.Image) error {
+	missing := c.missing(img)
+	if err := c.reserve(missing); err != nil {
+		return err
+	}
+	defer c.release(missing)
 	var (
 		wg     sync.WaitGroup
 		once   sync.Once
@@ -266,8 +336,7 @@ func (c *cache) trusts(b store.Blob, info fs.FileInfo) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen, ok := c.verified[b.Digest]
-	now := stampOf(info)
-	return ok && now.size == b.Size && now.size == seen.size && now.mtime.Equal(seen.mtime)
+	return ok && info.Size() == b.Size && info.Size() == seen.size && info.ModTime().Equal(seen.mtime)
 }
 
 // obtain hashes the copy that is here, and else fetches one.
@@ -300,7 +369,7 @@ func (c *cache) rehash(d store.Digest) (int64, bool) {
 	got, n, err := store.SumReader(f)
 	if err != nil || got != d {
 		c.log.Warn("cached blob is damaged, fetching it again", "blob", d, "size", n)
-		c.drop(d)
+		c.quarantine(d)
 		return 0, false
 	}
 	c.trust(d, info)
@@ -310,14 +379,7 @@ func (c *cache) rehash(d store.Digest) (int64, bool) {
 func (c *cache) trust(d store.Digest, info fs.FileInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.verified[d] = stampOf(info)
-}
-
-func (c *cache) drop(d store.Digest) {
-	c.mu.Lock()
-	delete(c.verified, d)
-	c.mu.Unlock()
-	os.Remove(c.path(d))
+	c.verified[d] = stamp{info.Size(), info.ModTime(), c.now()}
 }
 
 // fetch copies b from the source: into a temporary file, hashed on the way, made
@@ -341,6 +403,9 @@ func (c *cache) fetch(ctx context.Context, b store.Blob) error {
 	}
 	c.counts.fetches.WithLabelValues("ok").Inc()
 	c.counts.fetched.Add(float64(b.Size))
+	c.mu.Lock()
+	c.used += b.Size
+	c.mu.Unlock()
 	c.trust(b.Digest, info)
 	return nil
 }

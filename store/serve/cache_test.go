@@ -217,8 +217,8 @@ func TestFlipOnDisk(t *testing.T) {
 	w.want("91cdf03d/vmlinuz", "v1")
 }
 
-// TestStormFetchesOnce lets many boards ask at once for an image that is not here yet.
-func TestStormFetchesOnce(t *testing.T) {
+// TestFaultRow36StormFetchesOnce lets many boards ask at once for an image that is not here yet.
+func TestFaultRow36StormFetchesOnce(t *testing.T) {
 	source := &flakySource{delay: 5 * time.Millisecond}
 	w := newWorld(t, func(c *serve.Config) { source.Source = c.Source; c.Source = source })
 	w.fleet.promote("dev", w.image("v1", pi4Files...))

@@ -2,10 +2,35 @@ package serve
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
+
+// lockDir makes dir the folder of this process alone, until the file is closed. Two front
+// ends in one folder would remove what the other is about to serve.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// ErrInUse: another front end has the cache folder.
+var ErrInUse = errors.New("another front end uses it")
 
 // tempPrefix starts the names of files that are being written; a crash may leave some.
 const tempPrefix = ".tmp-"

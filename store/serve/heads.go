@@ -28,10 +28,11 @@ type environment struct {
 	name string
 
 	mu      sync.Mutex
-	good    Head      // complete in the cache; what boards get. Seq 0: none yet
-	checked time.Time // when the fleet last answered
-	absent  bool      // it answered that there is no such environment
-	err     error     // why good may be behind
+	good    Head         // complete in the cache; what boards get. Seq 0: none yet
+	before  store.Digest // the image that boards got before, zero where there was none
+	checked time.Time    // when the fleet last answered
+	absent  bool         // it answered that there is no such environment
+	err     error        // why good may be behind
 }
 
 // Environment is the state of one environment for people and metrics. Err says why
@@ -40,6 +41,7 @@ type Environment struct {
 	Name    string
 	Seq     int64         // of what boards get; 0 where they get nothing
 	Image   store.Digest  // what boards get
+	Before  store.Digest  // what they got before; the cache keeps it for a rollback
 	Checked time.Time     // when the fleet last answered, zero if never
 	Stale   time.Duration // since then, or since the start where it never has
 	Err     error
@@ -47,7 +49,8 @@ type Environment struct {
 
 // savedHead is the last known good head of an environment, on disk.
 type savedHead struct {
-	Env string `json:"env"`
+	Env    string       `json:"env"`
+	Before store.Digest `json:"before,omitzero"`
 	Head
 }
 
@@ -78,7 +81,7 @@ func readEnvironments(dir string, log *slog.Logger) (map[string]*environment, er
 		if info, err := e.Info(); err == nil {
 			checked = info.ModTime()
 		}
-		envs[saved.Env] = &environment{name: saved.Env, good: saved.Head, checked: checked}
+		envs[saved.Env] = &environment{name: saved.Env, good: saved.Head, before: saved.Before, checked: checked}
 	}
 	return envs, nil
 }
@@ -88,6 +91,7 @@ func readEnvironments(dir string, log *slog.Logger) (map[string]*environment, er
 func (f *Front) Run(ctx context.Context) error {
 	for {
 		f.refresh(ctx)
+		f.scrub(ctx)
 		// Front ends that start together do not ask together for ever.
 		pause := time.NewTimer(f.cfg.Poll*4/5 + rand.N(f.cfg.Poll*2/5))
 		select {
@@ -96,6 +100,51 @@ func (f *Front) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-pause.C:
 		}
+	}
+}
+
+// scrub looks at the bytes of a blob that nobody has looked at for long.
+func (f *Front) scrub(ctx context.Context) {
+	if b, damaged := f.cache.scrub(); damaged {
+		if err := f.cache.room(ctx, b); err != nil {
+			f.log.Error("damaged blob cannot be replaced", "blob", b.Digest, "err", err)
+		}
+	}
+}
+
+// Held are the images that the cache keeps whatever else is wanted: what environments run
+// and ran before, and what boards are booting or have been told to run.
+func (f *Front) Held() map[store.Digest]bool {
+	held := map[store.Digest]bool{}
+	for _, e := range f.environments() {
+		e.mu.Lock()
+		held[e.good.Image], held[e.before] = true, true
+		e.mu.Unlock()
+	}
+	now := f.cfg.Now()
+	known := map[string]bool{}
+	for _, st := range f.allStations() {
+		known[st.id] = true
+		st.mu.Lock()
+		hold(held, savedBoard{Assigned: st.assigned, Session: st.session}, now, f.cfg.Idle)
+		st.mu.Unlock()
+	}
+	for _, saved := range savedBoards(f.boardDir()) {
+		if !known[saved.Board] { // else this is older
+			hold(held, saved, now, f.cfg.Idle)
+		}
+	}
+	delete(held, store.Digest{})
+	return held
+}
+
+// hold adds what b is booting or has been told to run.
+func hold(held map[store.Digest]bool, b savedBoard, now time.Time, idle time.Duration) {
+	if b.Assigned != nil {
+		held[b.Assigned.Image] = true
+	}
+	if s := b.Session; s != nil && (s.active > 0 || now.Sub(s.Touched) < idle) {
+		held[s.Image] = true
 	}
 }
 
@@ -155,7 +204,7 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 		f.dateHead(e)
 		return head, nil
 	}
-	if err := writeJSON(filepath.Join(f.envDir(), e.name+".json"), savedHead{e.name, head}, true); err != nil {
+	if err := writeJSON(filepath.Join(f.envDir(), e.name+".json"), savedHead{e.name, e.predecessor(head), head}, true); err != nil {
 		return Head{}, trouble{fmt.Errorf("save the head of %s: %w", e.name, err)}
 	}
 	e.advance(head)
@@ -216,9 +265,20 @@ func (e *environment) current() Head {
 }
 
 func (e *environment) advance(head Head) {
+	before := e.predecessor(head)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.good = head
+	e.good, e.before = head, before
+}
+
+// predecessor is the image that boards got before head, once they get head.
+func (e *environment) predecessor(head Head) store.Digest {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.good.Seq == 0 || e.good.Image == head.Image {
+		return e.before
+	}
+	return e.good.Image
 }
 
 // answered keeps what the fleet said about e's existence.
@@ -277,7 +337,7 @@ func (f *Front) Environments() []Environment {
 		if since.IsZero() {
 			since = f.began
 		}
-		all = append(all, Environment{e.name, e.good.Seq, e.good.Image, e.checked, max(f.cfg.Now().Sub(since), 0), e.err})
+		all = append(all, Environment{e.name, e.good.Seq, e.good.Image, e.before, e.checked, max(f.cfg.Now().Sub(since), 0), e.err})
 		e.mu.Unlock()
 	}
 	return all

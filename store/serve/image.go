@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"piimg/store"
 )
@@ -17,7 +18,9 @@ type image struct {
 	kernels  map[string]bool // the last file of a boot
 	ramdisks map[string]bool
 
-	used int64 // guarded by cache.mu
+	used   int64     // this and what follows is guarded by cache.mu
+	seen   time.Time // when it was asked for last
+	marked time.Time // when that was last noted on disk
 }
 
 // maxConfig bounds how much of config.txt is looked at, in bytes. The firmware itself

@@ -74,6 +74,8 @@ var (
 	stepDesc     = prometheus.NewDesc("piimg_env_step", "Step of the environment that boards get, 0 where they get nothing.", []string{"env"}, nil)
 	boardsDesc   = prometheus.NewDesc("piimg_boards", "Boards that the front end remembers.", nil, nil)
 	sessionsDesc = prometheus.NewDesc("piimg_sessions", "Boards that are booting.", nil, nil)
+	cachedDesc   = prometheus.NewDesc("piimg_cache_bytes", "Bytes of images in the cache.", nil, nil)
+	limitDesc    = prometheus.NewDesc("piimg_cache_limit_bytes", "Bytes that they may have, 0 where only the file system sets a limit.", nil, nil)
 	readyDesc    = prometheus.NewDesc("piimg_ready", "1 where /readyz says so.", nil, nil)
 )
 
@@ -84,7 +86,7 @@ var _ prometheus.Collector = state{}
 
 // Describe names what Collect yields.
 func (state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{staleDesc, behindDesc, stepDesc, boardsDesc, sessionsDesc, readyDesc} {
+	for _, d := range []*prometheus.Desc{staleDesc, behindDesc, stepDesc, boardsDesc, sessionsDesc, cachedDesc, limitDesc, readyDesc} {
 		ch <- d
 	}
 }
@@ -108,6 +110,8 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(boardsDesc, float64(len(all)))
 	gauge(sessionsDesc, float64(sessions))
+	gauge(cachedDesc, float64(s.front.cache.size()))
+	gauge(limitDesc, float64(s.front.cache.limit))
 	gauge(readyDesc, flag(s.front.Ready() == nil))
 }
 

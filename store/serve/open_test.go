@@ -24,7 +24,7 @@ import (
 	"piimg/store/serve/web"
 )
 
-func TestNames(t *testing.T) {
+func TestFaultRow28Names(t *testing.T) {
 	w := newWorld(t)
 	image := w.promote("dev", "v1")
 	w.want("91cdf03d/config.txt", "v1") // the address is known from here on

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -62,6 +63,9 @@ type Config struct {
 	Fleet  Fleet
 	Source Source
 
+	CacheSize int64 // most bytes of all images in the cache; 0: as the file system allows, of which 3 %, or 1 GiB, stay free
+	Space     Space // nil asks the file system
+
 	Default   string                // environment of boards without an assignment; "" refuses them
 	Addresses map[netip.Addr]string // board by client address, for names without a board
 
@@ -89,6 +93,7 @@ type Front struct {
 	cfg   Config
 	log   *slog.Logger
 	cache *cache
+	lock  *os.File // of the cache folder
 	crew  *crew
 	heads group[string, Head]
 	began time.Time
@@ -122,6 +127,9 @@ func New(cfg Config) (*Front, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Space == nil {
+		cfg.Space = statfs
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +150,7 @@ func New(cfg Config) (*Front, error) {
 		return nil, err
 	}
 	if err := f.openDir(); err != nil {
+		f.unlock()
 		return nil, fmt.Errorf("open cache %s: %w", cfg.Dir, err)
 	}
 	registry.MustRegister(state{f})
@@ -163,11 +172,14 @@ func (f *Front) resolveAddresses() error {
 }
 
 func (f *Front) openDir() error {
-	c, err := openCache(f.cfg.Dir, f.cfg.Source, f.crew, f.cfg.Now, f.log, f.counts)
+	lock, err := lockDir(f.cfg.Dir)
 	if err != nil {
 		return err
 	}
-	f.cache = c
+	f.lock = lock
+	if f.cache, err = openCache(f); err != nil {
+		return err
+	}
 	if err := sweepBoards(f.boardDir(), f.cfg.Now()); err != nil {
 		return err
 	}
@@ -183,7 +195,16 @@ func (f *Front) openDir() error {
 
 // Close stops downloads that still run and waits for them. Files that are open stay
 // readable.
-func (f *Front) Close() { f.crew.dismiss() }
+func (f *Front) Close() {
+	f.crew.dismiss()
+	f.unlock()
+}
+
+func (f *Front) unlock() {
+	if f.lock != nil {
+		f.lock.Close()
+	}
+}
 
 // plainAddr is addr as a key: IPv4 in its own form, no zone.
 func plainAddr(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

@@ -76,6 +76,22 @@ func sweepBoards(dir string, now time.Time) error {
 	return nil
 }
 
+// savedBoards is what can be read of what is saved in dir.
+func savedBoards(dir string) []savedBoard {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var all []savedBoard
+	for _, e := range entries {
+		var saved savedBoard
+		if readJSON(filepath.Join(dir, e.Name()), &saved) == nil {
+			all = append(all, saved)
+		}
+	}
+	return all
+}
+
 func (b savedBoard) stale(now time.Time) bool {
 	told := b.Assigned != nil && *b.Assigned != Assignment{}
 	return !told && (b.Session == nil || now.Sub(b.Session.Touched) > forgetAfter)

@@ -250,7 +250,7 @@ func (w *world) want(name, version string) {
 		return
 	}
 	path := strings.Split(strings.TrimLeft(name, "/"), "/")[1:]
-	if strings.HasPrefix(name, "env/") {
+	if strings.HasPrefix(name, "env/") || strings.HasPrefix(name, "by-digest/") {
 		path = path[1:]
 	}
 	if got != text(strings.Join(path, "/"), version) {
