@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 // Each has a home, a store and free ports of its own; Go modules come from the machine's
 // cache.
 func TestScript(t *testing.T) {
-	runScripts(t, "testdata/script", func(e *testscript.Env) []string {
+	runScripts(t, "testdata/script", nil, func(e *testscript.Env) []string {
 		return []string{"PIIMG_STORE=" + e.WorkDir + "/store"}
 	})
 }
@@ -34,9 +34,13 @@ func TestScriptS3(t *testing.T) {
 	weak := s3test.NewProxy(t, server)
 	plain := s3test.NewProxy(t, server)
 	weak.Inject(s3test.Method(http.MethodPut), -1, server.Unconditional)
-	runScripts(t, "testdata/script/s3", func(e *testscript.Env) []string {
+	commands := map[string]func(*testscript.TestScript, bool, []string){"gate": gate}
+	runScripts(t, "testdata/script/s3", commands, func(e *testscript.Env) []string {
 		bucket := server.NewBucket(t)
+		proxy := s3test.NewProxy(t, server)
+		e.Values[gateKey{}] = proxy
 		return []string{
+			"GATE=" + proxy.URL,
 			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "PROXY=" + plain.URL, "DOMAIN=" + s3test.Domain, "SECRET=" + server.Secret,
 			"AWS_ACCESS_KEY_ID=" + server.Access, "AWS_SECRET_ACCESS_KEY=" + server.Secret,
 			"PIIMG_STORE=" + server.Location(bucket, "fleet", server.Endpoint),
@@ -44,10 +48,28 @@ func TestScriptS3(t *testing.T) {
 	})
 }
 
-func runScripts(t *testing.T, dir string, vars func(*testscript.Env) []string) {
+type gateKey struct{}
+
+// gate lets requests to the server through, or none.
+func gate(ts *testscript.TestScript, neg bool, args []string) {
+	proxy := ts.Value(gateKey{}).(*s3test.Proxy)
+	switch {
+	case neg || len(args) != 1 || args[0] != "up" && args[0] != "down":
+		ts.Fatalf("usage: gate up|down")
+	case args[0] == "up":
+		proxy.Heal()
+	default:
+		proxy.Inject(s3test.Method(""), -1, func(http.ResponseWriter, *http.Request, func() (*http.Response, error)) {
+			panic(http.ErrAbortHandler)
+		})
+	}
+}
+
+func runScripts(t *testing.T, dir string, commands map[string]func(*testscript.TestScript, bool, []string), vars func(*testscript.Env) []string) {
 	goEnv := moduleSettings(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
+		Cmds:                commands,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {

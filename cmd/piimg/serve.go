@@ -16,8 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"piimg/cmd/piimg/config"
-	"piimg/store"
-	"piimg/store/env"
 	"piimg/store/serve"
 	"piimg/store/serve/tftp"
 	"piimg/store/serve/web"
@@ -52,6 +50,7 @@ secret into an image.` + "\n" + exitCodes,
 	f.StringVar(&flags.HTTP, "http", "", "address to serve HTTP at, such as :8080")
 	f.StringVar(&flags.Default, "default", "", "environment of boards that nobody has set")
 	f.StringVar(&flags.Cache, "cache", "", "folder for images that are being served")
+	f.Var(&flags.CacheSize, "cache-size", "most that they may have there, such as 20GB (default: as much as the disk allows)")
 	f.IntVar(&flags.Blksize, "blksize", 0, "largest TFTP block in bytes (default 1468)")
 	f.BoolVar(&debug, "debug", false, "log every transfer")
 	return c
@@ -65,7 +64,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if c.TFTP == "" && c.HTTP == "" {
 		return hint(usageError{errors.New("serve: neither --tftp nor --http is given")}, "piimg serve --tftp :69 --http :8080")
 	}
-	s, err := a.openStore(ctx)
+	s, err := a.attach(ctx, c.Cache)
 	if err != nil {
 		return err
 	}
@@ -85,7 +84,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	}
 	if c.Default == "" {
 		a.ui.warn("no --default: only boards that piimg board set names get files")
-	} else if _, err := env.Head(ctx, s, c.Default); errors.Is(err, fs.ErrNotExist) {
+	} else if _, err := s.Head(ctx, c.Default); errors.Is(err, fs.ErrNotExist) {
 		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}
 	f.announce(a)
@@ -111,6 +110,7 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 	c.HTTP = cmp.Or(flags.HTTP, c.HTTP)
 	c.Default = cmp.Or(flags.Default, c.Default)
 	c.Cache = cmp.Or(flags.Cache, c.Cache)
+	c.CacheSize = cmp.Or(flags.CacheSize, c.CacheSize)
 	c.Blksize = cmp.Or(flags.Blksize, c.Blksize)
 	if c.Cache == "" {
 		dir, err := a.cacheDir()
@@ -125,6 +125,8 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 // listenHint says what helps against the two usual troubles of a server that starts.
 func listenHint(err error) error {
 	switch {
+	case errors.Is(err, serve.ErrInUse):
+		return hint(err, "give each piimg serve a --cache of its own")
 	case errors.Is(err, os.ErrPermission):
 		return hint(err, "ports below 1024 need root or CAP_NET_BIND_SERVICE; another port works for a trial")
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -141,7 +143,7 @@ type frontEnd struct {
 }
 
 // openFrontEnd opens the cache and binds the addresses.
-func openFrontEnd(s *store.Store, c config.Serve, log *slog.Logger) (*frontEnd, error) {
+func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
 	addresses := map[netip.Addr]string{}
 	for text, board := range c.Addresses {
 		addr, err := netip.ParseAddr(text)
@@ -151,7 +153,7 @@ func openFrontEnd(s *store.Store, c config.Serve, log *slog.Logger) (*frontEnd, 
 		addresses[addr] = board
 	}
 	front, err := serve.New(serve.Config{
-		Dir: filepath.Join(c.Cache, s.ID()), Fleet: fleet{s}, Source: s.Blobs(),
+		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
 		Default: c.Default, Addresses: addresses, Log: log,
 	})
 	if err != nil {

@@ -75,7 +75,7 @@ func TestPromoteInMidBootMixesNothing(t *testing.T) {
 	}
 	before, after := putImage(t, s, "one"), putImage(t, s, "two")
 	promoteTo(t, s, before)
-	f, err := openFrontEnd(s, config.Serve{TFTP: "127.0.0.1:0", Default: "prod", Cache: t.TempDir()}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	f, err := openFrontEnd(attach(s), config.Serve{TFTP: "127.0.0.1:0", Default: "prod", Cache: t.TempDir()}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func (a *app) tryBoot(ctx context.Context, s *store.Store, image *store.Image, e
 		return err
 	}
 	defer os.RemoveAll(cache)
-	f, err := openFrontEnd(s, config.Serve{
+	f, err := openFrontEnd(attach(s), config.Serve{
 		TFTP: "127.0.0.1:0", HTTP: "127.0.0.1:0", Default: env, Cache: cache,
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -35,7 +35,7 @@ type cache struct {
 	counts  *counts
 	limit   int64                        // bytes of all blobs; 0 for none
 	space   Space                        // of the file system
-	held    func() map[store.Digest]bool // images that must not be evicted
+	wanted  func() map[store.Digest]bool // images that must not be evicted
 
 	gate sync.RWMutex // held to evict; nothing becomes wanted meanwhile
 
@@ -43,7 +43,7 @@ type cache struct {
 	fetches group[store.Blob, struct{}]
 
 	mu       sync.Mutex
-	verified map[store.Digest]stamp
+	verified map[store.Digest]look
 	held     map[store.Digest]*held // files that are open
 	images   map[store.Digest]*image
 	uses     int64 // counts up; orders images by their last use
@@ -57,7 +57,14 @@ type cache struct {
 type stamp struct {
 	size  int64
 	mtime time.Time
-	at    time.Time // when that was
+}
+
+func stampOf(info fs.FileInfo) stamp { return stamp{info.Size(), info.ModTime()} }
+
+// look is when a file's bytes were hashed, and what it looked like.
+type look struct {
+	stamp
+	at time.Time
 }
 
 // failure keeps a tight loop of requests from becoming a loop of downloads.
@@ -79,8 +86,8 @@ func openCache(f *Front) (*cache, error) {
 		counts:   f.counts,
 		limit:    f.cfg.CacheSize,
 		space:    f.cfg.Space,
-		held:     f.Held,
-		verified: map[store.Digest]stamp{},
+		wanted:   f.Held,
+		verified: map[store.Digest]look{},
 		held:     map[store.Digest]*held{},
 		images:   map[store.Digest]*image{},
 		failures: map[store.Digest]failure{},
@@ -255,7 +262,7 @@ func (c *cache) room(ctx context.Context, b store.Blob) error {
 	if err := c.reserve(b.Size); err != nil {
 		return err
 	}
-	defer c.release(b.Size)
+	defer c.giveBack(b.Size)
 	return c.have(ctx, b)
 }
 
@@ -276,7 +283,7 @@ func (c *cache) complete(ctx context.Context, img *store.Image) error {
 	if err := c.reserve(missing); err != nil {
 		return err
 	}
-	defer c.release(missing)
+	defer c.giveBack(missing)
 	var (
 		wg     sync.WaitGroup
 		once   sync.Once
@@ -379,7 +386,7 @@ func (c *cache) rehash(d store.Digest) (int64, bool) {
 func (c *cache) trust(d store.Digest, info fs.FileInfo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.verified[d] = stamp{info.Size(), info.ModTime(), c.now()}
+	c.verified[d] = look{stampOf(info), c.now()}
 }
 
 // fetch copies b from the source: into a temporary file, hashed on the way, made

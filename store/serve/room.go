@@ -65,7 +65,7 @@ func (c *cache) unpin(blobs []store.Blob) {
 }
 
 // reserve makes sure of room for n more bytes, and evicts what it has to. The caller gives
-// back with release what it does not use, and what has arrived.
+// back with giveBack what it does not use, and what has arrived.
 func (c *cache) reserve(n int64) error {
 	if n == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (c *cache) reserve(n int64) error {
 	return nil
 }
 
-func (c *cache) release(n int64) {
+func (c *cache) giveBack(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reserved -= n
@@ -186,10 +186,10 @@ func (c *cache) remove(d store.Digest) int64 {
 	return info.Size()
 }
 
-// needed is the blobs that must not go: those of images that are held or were asked for
+// needed is the blobs that must not go: those of images that are wanted or were asked for
 // just now, and those of images that are being fetched.
 func (c *cache) needed() (map[store.Digest]bool, error) {
-	images := c.held()
+	images := c.wanted()
 	c.mu.Lock()
 	needed := map[store.Digest]bool{}
 	for d := range c.pins {

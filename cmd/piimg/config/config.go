@@ -19,12 +19,13 @@ type Config struct {
 
 // Serve is the [serve] table.
 type Serve struct {
-	TFTP      string            `toml:"tftp"`      // address to listen on; "" for none
-	HTTP      string            `toml:"http"`      // address to listen on; "" for none
-	Default   string            `toml:"default"`   // environment of boards that nobody has set; "" refuses them
-	Cache     string            `toml:"cache"`     // folder for images
-	Blksize   int               `toml:"blksize"`   // largest TFTP block, in bytes
-	Addresses map[string]string `toml:"addresses"` // IP address to board, for clients that do not say who they are
+	TFTP      string            `toml:"tftp"`       // address to listen on; "" for none
+	HTTP      string            `toml:"http"`       // address to listen on; "" for none
+	Default   string            `toml:"default"`    // environment of boards that nobody has set; "" refuses them
+	Cache     string            `toml:"cache"`      // folder for images
+	CacheSize Size              `toml:"cache_size"` // most that they may have there; 0: as much as the disk allows
+	Blksize   int               `toml:"blksize"`    // largest TFTP block, in bytes
+	Addresses map[string]string `toml:"addresses"`  // IP address to board, for clients that do not say who they are
 }
 
 // Load reads file. A key that is not known is an error. Where there is no such file and

@@ -23,9 +23,10 @@ func TestLoad(t *testing.T) {
 [serve]
 tftp    = ":69"
 default = "prod"
+cache_size = "1.5 GiB"
 addresses = { "192.0.2.7" = "91cdf03d" }
 `), false)
-	want := Config{Serve{TFTP: ":69", Default: "prod", Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
+	want := Config{Serve{TFTP: ":69", Default: "prod", CacheSize: 3 << 29, Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
@@ -33,9 +34,10 @@ addresses = { "192.0.2.7" = "91cdf03d" }
 
 func TestLoadSaysWhatIsWrong(t *testing.T) {
 	for text, want := range map[string]string{
-		"[serve]\nfoo = 1":         "unknown key serve.foo",
-		"[serve]\n\nblksize = [":   "config.toml: toml: line 3",
-		"[serve]\nblksize = \"x\"": "config.toml: toml: line 2",
+		"[serve]\ncache_size = \"2x\"": "config.toml: toml: line 2",
+		"[serve]\nfoo = 1":             "unknown key serve.foo",
+		"[serve]\n\nblksize = [":       "config.toml: toml: line 3",
+		"[serve]\nblksize = \"x\"":     "config.toml: toml: line 2",
 	} {
 		if _, err := Load(write(t, text), true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load(%q) = %v, want %q", text, err, want)
