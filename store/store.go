@@ -115,6 +115,12 @@ func (s *Store) Steps() Steps { return Steps{bucket: s.bucket} }
 // Notes are the answers of one kind, a word such as "lint", that the store remembers.
 func (s *Store) Notes(kind string) Notes { return Notes{s.bucket, kind} }
 
+// Object reads a small object that is neither content nor an entry of a log, such as an
+// approval. One of more than limit bytes is an error that wraps ErrCorrupt.
+func (s *Store) Object(ctx context.Context, key string, limit int64) ([]byte, error) {
+	return readObject(ctx, s.bucket, key, limit)
+}
+
 // readObject returns an object of at most limit bytes.
 func readObject(ctx context.Context, b Bucket, key string, limit int64) ([]byte, error) {
 	r, err := b.Get(ctx, key, 0, -1)

@@ -10,14 +10,24 @@ import (
 	"time"
 
 	"piimg/store"
+	"piimg/store/yank"
 )
 
 // who is what a promotion and a rollback have in common.
 type who struct {
 	actor, reason string
 	expect        *int64
+	rules         Rules
 	now           func() time.Time
 	nonce         func() string
+}
+
+// clock is the time.
+func (w who) clock() time.Time {
+	if w.now == nil {
+		return time.Now()
+	}
+	return w.now()
 }
 
 // check refuses an entry without an actor, one that could garble a terminal, and one
@@ -38,38 +48,63 @@ func (w who) check(name string, head Entry) error {
 	return fmt.Errorf("%s, not step %d, is the head: %w", describe(head), *w.expect, store.ErrConflict)
 }
 
-// appendTo appends e to the environment called name, after head, while lease holds its image.
-func (w who) appendTo(ctx context.Context, s *store.Store, lease *store.Lease, name string, head, e Entry) (Entry, error) {
-	now, nonce := w.now, w.nonce
-	if now == nil {
-		now = time.Now
-	}
+// draft makes e the step of the environment called name that follows head.
+func (w who) draft(name string, head, e Entry) (Entry, error) {
+	nonce := w.nonce
 	if nonce == nil {
 		nonce = rand.Text
 	}
-	log := logOf(s, name)
-	e.Link = log.Next(store.Entry{Seq: head.Seq, Digest: head.Digest})
+	e.Link = store.Link{Seq: head.Seq + 1, Prev: head.Digest}
 	e.Version, e.Env, e.From = version, name, head.Image
 	e.Actor, e.Reason = w.actor, w.reason
-	e.Time, e.Nonce = now().UTC().Truncate(time.Second), nonce()
+	e.Time, e.Nonce = w.clock().UTC().Truncate(time.Second), nonce()
 	payload, err := json.Marshal(e)
+	e.Payload = payload
+	return e, err
+}
+
+// signed is e with a signature of w's own.
+func (w who) signed(ctx context.Context, e Entry) (Entry, error) {
+	sigs, err := w.rules.Sign(ctx, e.Payload)
+	e.Sigs = append(e.Sigs, sigs...)
+	return e, err
+}
+
+// appendTo appends e to the environment called name, after head, while lease holds its image.
+func (w who) appendTo(ctx context.Context, s *store.Store, lease *store.Lease, name string, head, e Entry) (Entry, error) {
+	e, err := w.draft(name, head, e)
+	if err == nil {
+		e, err = w.signed(ctx, e)
+	}
+	if err == nil {
+		err = w.rules.approvedBy(ctx, s, e, w.clock())
+	}
 	if err != nil {
 		return Entry{}, err
 	}
+	return w.commit(ctx, s, lease, e)
+}
+
+// commit appends e with its signatures, in one write.
+func (w who) commit(ctx context.Context, s *store.Store, lease *store.Lease, e Entry) (Entry, error) {
 	if err := lease.Confirm(ctx); err != nil {
 		return Entry{}, err
 	}
-	stored, err := log.Append(ctx, e.Link, payload)
+	stored, err := logOf(s, e.Env).Append(ctx, e.Link, e.Payload, e.Sigs...)
 	if errors.Is(err, store.ErrConflict) {
-		return Entry{}, lost(ctx, s, name, e.Seq, err)
+		return Entry{}, lost(ctx, s, e.Env, e.Seq, err)
 	}
 	if err != nil {
 		return Entry{}, err
 	}
-	if err := lease.Confirm(ctx); err != nil {
-		return Entry{}, fmt.Errorf("step %d of %s is there, and has to be rolled back: %w", e.Seq, name, err)
+	err = lease.Confirm(ctx)
+	if err == nil { // somebody may have yanked it since it was looked for
+		err = yank.Check(ctx, s, e.Image, w.rules.TrustedYank(w.clock()))
 	}
-	return decode(stored, name)
+	if err != nil {
+		return Entry{}, fmt.Errorf("step %d of %s is there, and has to be rolled back: %w", e.Seq, e.Env, err)
+	}
+	return decode(stored, e.Env)
 }
 
 // lost says who has the step that a caller wanted.

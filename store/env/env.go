@@ -44,11 +44,13 @@ type Entry struct {
 	Source  *Source      `json:"source,omitempty"` // where Image was promoted from
 	Actor   string       `json:"actor"`
 	Reason  string       `json:"reason"`
-	Time    time.Time    `json:"time"`  // UTC, whole seconds, by the clock of who appended
-	Nonce   string       `json:"nonce"` // tells two entries apart that are the same otherwise
-	Force   bool         `json:"force"` // a refusal was overridden
+	Time    time.Time    `json:"time"`             // UTC, whole seconds, by the clock of who appended
+	Nonce   string       `json:"nonce"`            // tells two entries apart that are the same otherwise
+	Force   bool         `json:"force"`            // a refusal was overridden
+	Expires time.Time    `json:"expires,omitzero"` // from then on nothing is promoted from here; boards go on
 
 	Digest    store.Digest `json:"-"` // of the stored envelope
+	Payload   []byte       `json:"-"` // as it is stored: what signatures cover
 	Sigs      []store.Sig  `json:"-"`
 	Unchanged bool         `json:"-"` // nothing was appended: this was the head already
 }
@@ -162,7 +164,7 @@ func decode(stored store.Entry, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("environment %s: step %d: %w", name, stored.Seq, err)
 	}
-	e.Digest, e.Sigs = stored.Digest, stored.Sigs
+	e.Digest, e.Payload, e.Sigs = stored.Digest, stored.Payload, stored.Sigs
 	return e, nil
 }
 

@@ -23,7 +23,7 @@ func New(content, logs store.Bucket) Bucket { return Bucket{content, logs} }
 func (b Bucket) Logs() store.Bucket { return b.logs }
 
 // prefixes are of the keys in the bucket for logs.
-var prefixes = []string{"boards/", "envs/", "gc/", "inuse/", "leases/", "pins/"}
+var prefixes = []string{"boards/", "envs/", "gc/", "inuse/", "leases/", "pins/", "proposals/", "yanked/"}
 
 func (b Bucket) of(key string) store.Bucket {
 	for _, p := range prefixes {
