@@ -1,6 +1,16 @@
 // Package tftp serves the files of a front end over TFTP, read-only, the way that the
 // firmware of a Raspberry Pi needs it: an OACK with the true size, an error at once for
-// a file that is not there, and no fuss about clients that stop early.
+// a file that is not there, no fuss about clients that stop early, no block twice without
+// need, and a fair turn for each board when all of them start together.
+//
+// It is a server of its own because no library is one for that. pin/tftp has a socket
+// and a goroutine for each request before anybody is asked, no windowsize, one error
+// code, and a fixed time-out: at 256 clients it moved 0.85 times what dnsmasq does at 1.6
+// times its CPU, and with 1 % loss 0.39 times. Here one goroutine serves all transfers
+// from two sockets, in batches, and the kernel takes blocks from the cached files itself.
+//
+// RFC 1350 (protocol), 2347 (options), 2348 (blksize), 2349 (timeout, tsize), 7440
+// (windowsize), 1123 section 4.2.3 (no answer to broadcasts, no sorcerer's apprentice).
 package tftp
 
 import (
@@ -11,9 +21,10 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
-	"github.com/pin/tftp/v3"
+	"golang.org/x/sys/unix"
 
 	"piimg/store/serve"
 )
@@ -25,142 +36,287 @@ type Opener interface {
 
 // Config is what a Server is made of. The zero value works.
 type Config struct {
-	Addr      string        // to listen at; ":69"
-	BlockSize int           // bytes; what a client may ask for at most; 1468. The MTU has to be 32 more
-	Transfers int           // at a time; further ones wait for their turn; 1024
-	Waiting   int           // requests of one address that wait for their turn or for trouble to end; 64. Of all, 4 × Transfers
-	Timeout   time.Duration // until a block without an answer is sent again; 1 s
-	Retries   int           // per block; 7
-	Hold      time.Duration // for a request while the front end has trouble, before the client is told; 3 s
-	Grace     time.Duration // for transfers in progress when the server stops; 5 s
-	Log       *slog.Logger  // nil is silent
+	Addr       string // to listen at; ":69"
+	SinglePort bool   // answer from the port of Addr, where a firewall lets no other through
+
+	BlockSize int // bytes; what a client may ask for at most; 1468. The MTU has to be 32 more
+	Window    int // blocks; what a client may ask for at most; 64
+
+	Transfers      int       // at a time; further ones wait for their turn; 4096
+	BoardTransfers int       // at a time of one board; 16
+	Waiting        int       // requests of one address that wait; 256. Of all, 4 × Transfers
+	Networks       []Network // that are served; none serves all
+
+	Timeout time.Duration // until a block without an answer is sent again, before round trips are known; 1 s
+	Floor   time.Duration // the least of it; 200 ms
+	Retries int           // per block; 7
+	Hold    time.Duration // for a request while the front end has trouble, before the client is told; 3 s
+	Grace   time.Duration // for transfers in progress when the server stops; 5 s
+	Log     *slog.Logger  // nil is silent
 }
 
 // Defaults of Config. A block of 1468 bytes fits an Ethernet frame, and is what the
-// firmware asks for since 2022.
+// firmware asks for since 2022. The floor is what TCP has on Linux.
 const (
-	defaultAddr      = ":69"
-	defaultBlockSize = 1468
-	defaultTransfers = 1024
-	defaultWaiting   = 64
-	defaultTimeout   = time.Second
-	defaultRetries   = 7
-	defaultHold      = 3 * time.Second
-	defaultGrace     = 5 * time.Second
+	defaultAddr           = ":69"
+	defaultBlockSize      = 1468
+	defaultWindow         = 64
+	defaultTransfers      = 4096
+	defaultBoardTransfers = 16
+	defaultWaiting        = 256
+	defaultTimeout        = time.Second
+	defaultFloor          = 200 * time.Millisecond
+	defaultRetries        = 7
+	defaultHold           = 3 * time.Second
+	defaultGrace          = 5 * time.Second
+
+	topTimeout = 5 * time.Second // the most that silence makes of Timeout
+	maxRetries = 16
 )
 
-// Limits of the blksize option. RFC 2348 has 8 to 65464; the library keeps no limit
-// of 512, which is the size of blocks without the option.
-const (
-	minBlockSize = 513
-	maxBlockSize = 65464
-)
+func (c Config) withDefaults() Config {
+	c.Addr = cmp.Or(c.Addr, defaultAddr)
+	c.BlockSize = cmp.Or(c.BlockSize, defaultBlockSize)
+	c.Window = cmp.Or(c.Window, defaultWindow)
+	c.Transfers = cmp.Or(c.Transfers, defaultTransfers)
+	c.BoardTransfers = cmp.Or(c.BoardTransfers, defaultBoardTransfers)
+	c.Waiting = cmp.Or(c.Waiting, defaultWaiting)
+	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
+	c.Floor = cmp.Or(c.Floor, min(defaultFloor, c.Timeout))
+	c.Retries = cmp.Or(c.Retries, defaultRetries)
+	c.Hold = cmp.Or(c.Hold, defaultHold)
+	c.Grace = cmp.Or(c.Grace, defaultGrace)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) check() error {
+	switch {
+	case c.BlockSize < defaultBlock || c.BlockSize > maxBlockSize:
+		return fmt.Errorf("tftp: block size %d is not between %d and %d bytes", c.BlockSize, defaultBlock, maxBlockSize)
+	case c.Window < 1 || c.Window > maxWindow:
+		return fmt.Errorf("tftp: window of %d blocks is not between 1 and %d", c.Window, maxWindow)
+	case c.Retries > maxRetries:
+		return fmt.Errorf("tftp: %d retries are more than %d", c.Retries, maxRetries)
+	case c.Transfers < 0 || c.BoardTransfers < 0 || c.Waiting < 0 || c.Timeout < 0 || c.Floor < 0 || c.Retries < 0 || c.Hold < 0 || c.Grace < 0:
+		return errors.New("tftp: a limit or a time is negative")
+	}
+	for _, n := range c.Networks {
+		if !n.Prefix.IsValid() || n.Rate < 0 {
+			return fmt.Errorf("tftp: network %s with %d bytes a second is none", n.Prefix, n.Rate)
+		}
+	}
+	return nil
+}
 
 // Server is a TFTP server that listens. Its Serve has to be called once.
 type Server struct {
 	cfg     Config
-	log     *slog.Logger
-	flood   *serve.Flood // log of requests that are refused though there may be such a file
 	opener  Opener
-	conn    *net.UDPConn
-	waiting *serve.Quota
-	slots   chan struct{}
+	stats   counters
+	waker   waker
+	sockets []*socket // for requests, and for everything else unless that is the same
+	start   time.Time
 
-	ctx    context.Context // of all requests and transfers
+	ctx    context.Context // of all looks for files
 	cancel context.CancelFunc
+
+	mu    sync.Mutex
+	found []opened // for the engine
 }
 
 // Listen binds the address of cfg. From then on requests wait for Serve.
 func Listen(cfg Config, o Opener) (*Server, error) {
-	cfg.Addr = cmp.Or(cfg.Addr, defaultAddr)
-	cfg.BlockSize = cmp.Or(cfg.BlockSize, defaultBlockSize)
-	cfg.Transfers = cmp.Or(cfg.Transfers, defaultTransfers)
-	cfg.Waiting = cmp.Or(cfg.Waiting, defaultWaiting)
-	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
-	cfg.Retries = cmp.Or(cfg.Retries, defaultRetries)
-	cfg.Hold = cmp.Or(cfg.Hold, defaultHold)
-	cfg.Grace = cmp.Or(cfg.Grace, defaultGrace)
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.BlockSize < minBlockSize || cfg.BlockSize > maxBlockSize {
-		return nil, fmt.Errorf("tftp: block size %d is not between %d and %d bytes", cfg.BlockSize, minBlockSize, maxBlockSize)
-	}
-	if cfg.Transfers < 0 || cfg.Waiting < 0 || cfg.Timeout < 0 || cfg.Retries < 0 || cfg.Hold < 0 || cfg.Grace < 0 {
-		return nil, errors.New("tftp: a limit or a time is negative")
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	addr, err := net.ResolveUDPAddr("udp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("tftp: %w", err)
 	}
-	conn, err := net.ListenUDP("udp", addr)
-	if err != nil {
+	s := &Server{cfg: cfg, opener: o, start: time.Now()}
+	if s.waker, err = newWaker(); err != nil {
 		return nil, fmt.Errorf("tftp: %w", err)
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, opener: o, conn: conn, slots: make(chan struct{}, cfg.Transfers)}
-	s.waiting = serve.NewQuota(cfg.Waiting, 4*cfg.Transfers)
-	s.flood = serve.NewFlood(cfg.Log, 1, time.Now)
+	ports := []int{addr.Port, 0}
+	if cfg.SinglePort {
+		ports = ports[:1]
+	}
+	for _, port := range ports {
+		sock, err := listenUDP(&net.UDPAddr{IP: addr.IP, Port: port, Zone: addr.Zone})
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("tftp: %w", err)
+		}
+		s.sockets = append(s.sockets, sock)
+	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
 
 // Addr is the address that the server listens at.
-func (s *Server) Addr() netip.AddrPort { return s.conn.LocalAddr().(*net.UDPAddr).AddrPort() }
+func (s *Server) Addr() netip.AddrPort { return s.sockets[0].addr }
 
 // Close gives up the address of a server that is not to serve after all.
-func (s *Server) Close() error { return s.conn.Close() }
+func (s *Server) Close() error {
+	var errs []error
+	for _, sock := range s.sockets {
+		errs = append(errs, sock.close())
+	}
+	s.waker.close()
+	return errors.Join(errs...)
+}
 
 // Serve answers requests until ctx ends. Then it takes no more, gives transfers in
-// progress the grace time, and returns nil once the last of them has ended; one whose
-// client is silent takes its retries longer.
+// progress the grace time, and returns nil once the last of them has ended.
 func (s *Server) Serve(ctx context.Context) error {
-	lib := s.library()
-	served := make(chan error, 1)
-	go func() { served <- lib.Serve(s.conn) }()
-	select {
-	case err := <-served:
-		s.stop(lib)
-		return err
-	case <-ctx.Done():
-		s.stop(lib)
-		return <-served
-	}
-}
-
-// library is the protocol engine with our settings.
-func (s *Server) library() *tftp.Server {
-	lib := tftp.NewServer(s.read, nil) // a nil write handler refuses writes
-	lib.SetBlockSize(s.cfg.BlockSize)
-	// The library would bound block sizes by the MTU of the interface as well, which it
-	// does not know of the first packets: those clients would get blocks of 512 bytes.
-	lib.SetBlockSizeNegotiation(false)
-	lib.SetTimeout(s.cfg.Timeout)
-	lib.SetRetries(s.cfg.Retries)
-	lib.SetBackoff(backoff)
-	lib.SetHook(hook{s.log})
-	return lib
-}
-
-// backoff is the additional pause before a block is sent again for the n-th time. A
-// block that is sent twice may confuse old firmware, so silence gets longer quickly.
-func backoff(n int) time.Duration { return time.Duration(min(n, 4)) * 500 * time.Millisecond }
-
-// stop ends all transfers and waits for them.
-func (s *Server) stop(lib *tftp.Server) {
-	last := time.AfterFunc(s.cfg.Grace, s.cancel)
+	defer s.Close()
 	defer s.cancel()
-	defer last.Stop()
-	lib.Shutdown()
-	s.conn.Close() // for a library that has not come to serve it
+	defer context.AfterFunc(ctx, s.waker.wake)()
+	closer := newCloser()
+	defer closer.wait()
+	e := newEngine(s.cfg, &s.stats)
+	out := newOutbox(s.sockets[len(s.sockets)-1])
+	e.out, e.look = out, s.look
+	l := &loop{s: s, e: e, out: out, in: newInbox(), closer: closer}
+	return l.run(ctx)
 }
 
-// hook logs what never became a transfer.
-type hook struct{ log *slog.Logger }
+// loop moves packets, files and time into an engine.
+type loop struct {
+	s      *Server
+	e      *engine
+	out    *outbox
+	in     *inbox
+	closer *closer
+	fds    []unix.PollFd
+	cut    instant // when a server that stops ends what is left
+}
 
-func (h hook) OnSuccess(tftp.TransferStats) {}
+// rounds is how many batches are taken from one socket before the other has its turn.
+const rounds = 16
 
-func (h hook) OnFailure(stats tftp.TransferStats, err error) {
-	if stats.RemoteAddr == nil {
-		h.log.Debug("bad packet", "protocol", "tftp", "err", err)
+func (l *loop) run(ctx context.Context) error {
+	l.cut = never
+	for {
+		ready := wait(l.s.waker, l.s.sockets, l.fds, l.pause())
+		l.fds = ready[:0]
+		l.e.now = time.Since(l.s.start)
+		if err := l.receive(ready); err != nil {
+			return err
+		}
+		for _, o := range l.s.takeFound() {
+			l.e.opened(o)
+		}
+		l.e.expire()
+		if ctx.Err() != nil && l.stopped() {
+			return nil
+		}
+		l.flush()
+		l.s.stats.running.Store(int64(l.e.turns.running))
+		l.s.stats.waiting.Store(int64(l.e.turns.waiting))
 	}
+}
+
+// pause is how long there is nothing to do unless something comes in.
+func (l *loop) pause() time.Duration {
+	at := min(l.e.next(), l.cut)
+	if at == never {
+		return -1
+	}
+	return max(0, at-time.Since(l.s.start))
+}
+
+// receive takes what has come in: answers before requests, so that a flood of the latter
+// does not hold up who is being served, and all answers before the clock is looked at,
+// so that none of them is late only because this server was.
+func (l *loop) receive(ready []unix.PollFd) error {
+	for n := len(ready) - 1; n >= 0; n-- {
+		if ready[n].Revents == 0 {
+			continue
+		}
+		most := rounds
+		if n == 0 && len(ready) > 1 {
+			most = 1
+		}
+		for range most {
+			got, err := l.in.receive(l.s.sockets[n], l.e.receive)
+			if err != nil {
+				return fmt.Errorf("tftp: %w", err)
+			}
+			if got < batchLen {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// flush sends, ends transfers whose file cannot be sent, and lets go of files.
+func (l *loop) flush() {
+	l.closer.close(l.e.flush())
+	for len(l.out.lost) > 0 {
+		failures := l.out.lost
+		l.out.lost = nil
+		for _, f := range failures {
+			l.e.unsent(f)
+		}
+		l.closer.close(l.e.flush())
+	}
+}
+
+// stopped goes on with the end of the server, and says whether it has come.
+func (l *loop) stopped() bool {
+	if l.cut == never {
+		l.e.stop()
+		l.cut = l.e.now + l.s.cfg.Grace
+	}
+	if l.e.now >= l.cut {
+		l.s.cancel()
+		l.e.cutOff()
+		l.cut = l.e.now + 10*time.Millisecond // files may still be looked for
+	}
+	l.flush()
+	return l.e.idle()
+}
+
+// look looks for the file of t, on a goroutine of its own: the front end may have to wait
+// for the store.
+func (s *Server) look(t *transfer) {
+	go func() {
+		o := s.open(t)
+		s.mu.Lock()
+		s.found = append(s.found, o)
+		s.mu.Unlock()
+		s.waker.wake()
+	}()
+}
+
+func (s *Server) takeFound() []opened {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := s.found
+	s.found = nil
+	return found
+}
+
+// open opens the file of t. Of t it reads only what does not change.
+func (s *Server) open(t *transfer) opened {
+	client := t.from.addrPort()
+	o := opened{t: t}
+	o.file, o.err = s.opener.Open(s.ctx, serve.Request{Client: client, Name: t.req.name, Protocol: "tftp"})
+	if o.err != nil {
+		return o
+	}
+	o.wire, o.mtu = o.file.Size, pathMTU(client)
+	if t.req.netascii {
+		if o.wire, o.err = netasciiSize(o.file); o.err != nil {
+			o.file.Done(serve.Failed, 0)
+			o.file.Close()
+		}
+	}
+	return o
 }

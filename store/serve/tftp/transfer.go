@@ -1,209 +1,181 @@
 package tftp
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"net"
-	"net/netip"
+	"container/list"
 	"time"
-
-	"github.com/pin/tftp/v3"
 
 	"piimg/store/serve"
 )
 
-// What clients are told. The library sends the text of an error as it is and always
-// with code 1, so only these may reach it.
-var (
-	errNotFound = errors.New("file not found")
-	errTrouble  = errors.New("not available now")
-	errBusy     = errors.New("server is busy")
-	errUnread   = errors.New("file cannot be read")
-	errStopped  = errors.New("server is stopping") // ends transfers that outlast the grace time
-)
+// instant is a time since the server was made.
+type instant = time.Duration
+
+// never is no deadline.
+const never instant = 1<<63 - 1
+
+// stage is how far a request has come.
+type stage int
 
 const (
-	admitWithin = 2 * time.Second // how long a request waits for its turn: the firmware repeats it then
-	retryEvery  = time.Second     // what could not be had is tried again
+	waiting stage = iota // for its turn
+	opening              // the front end looks for the file
+	held                 // the front end has trouble: the request is tried again
+	offered              // answered, and the client has not shown yet that it is there
+	running
+	over
 )
 
-// read answers one read request. The library has opened a socket for it, and closes
-// that when it sends a file or an error, so one of the two has to happen.
-func (s *Server) read(name string, to io.ReaderFrom) error {
-	out := to.(tftp.OutgoingTransfer)
-	remote := out.RemoteAddr()
-	addr := remote.AddrPort()
-	client := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	f, err := s.await(serve.Request{Client: client, Name: name, Protocol: "tftp"})
-	if err != nil {
-		return s.refused(client, name, err)
-	}
-	defer func() { <-s.slots }()
-	defer f.Close()
-	out.SetSize(f.Size)
-	s.send(f, to, client)
-	return nil // the library has told the client what went wrong
+// transfer is a request and what becomes of it. It belongs to the engine.
+type transfer struct {
+	from    address
+	req     request
+	asked   int // bytes of the request
+	turn    turn
+	network *network
+
+	stage    stage
+	arrived  instant
+	repeated instant // when the client asked for the last time
+
+	file *serve.File
+	body body
+	terms
+	last int64 // number of the last block; they count from 1
+
+	acked int64   // blocks that the client has
+	sent  int64   // blocks on their way, the last one's number; lower again after a loss
+	top   int64   // the highest that was ever sent
+	timed int64   // the block whose round trip is measured; 0 where none is
+	since instant // when it was sent for the first time
+	again instant // when a block was sent for the last time
+	slid  bool    // a repeated ACK has made the window be sent again since the last new one
+	pace  pace
+
+	deadline instant
+	heap     int // place in the engine's timers, -1 where it has none
+	queued   bool
+	offer    *list.Element // in the engine's offers, nil where it is in none
+	credit   int           // bytes lent for an answer that is longer than the question
 }
 
-// await is open for as many requests as may wait. The library has a socket and a
-// goroutine for each of them already, and the others end theirs at once.
-func (s *Server) await(r serve.Request) (*serve.File, error) {
-	if !s.waiting.Enter(r.Client.Addr()) {
-		return nil, errBusy
-	}
-	defer s.waiting.Leave(r.Client.Addr())
-	return s.open(r)
+// event is what a transfer has to do after a packet or a deadline.
+type event int
+
+const (
+	nothing event = iota
+	push          // send the blocks that may be on their way
+	finish        // the client has everything
+	abandon       // the client is gone
+)
+
+// begin makes t a transfer of f, once that is open.
+func (t *transfer) begin(f *serve.File, b body, agreed terms, p pace, now instant) {
+	t.file, t.body, t.terms, t.pace = f, b, agreed, p
+	t.last = b.size()/int64(t.blksize) + 1
+	t.stage, t.since, t.again = offered, now, now
 }
 
-// open is what r gets, with a slot where that is a file. Trouble is not told at once:
-// the firmware takes silence for a reason to ask again, but any ERROR for a missing
-// file, and a missing start4.elf for a reason to leave its folder. So the request is held
-// meanwhile, without a slot, and tried again.
-func (s *Server) open(r serve.Request) (*serve.File, error) {
-	held, cancel := context.WithTimeout(s.ctx, s.cfg.Hold)
-	defer cancel()
-	again := time.NewTicker(min(retryEvery, max(s.cfg.Hold/3, 1)))
-	defer again.Stop()
-	for {
-		f, err := s.try(r)
-		if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errBusy) {
-			return f, err
-		}
-		select {
-		case <-again.C:
-		case <-held.Done():
-			return nil, err
-		}
+// ack takes in the number of a block that the client acknowledges.
+func (t *transfer) ack(number uint16, now instant) event {
+	if t.stage == offered && t.oack != nil {
+		return t.accepted(number, now)
 	}
-}
-
-// try opens the file that r gets, and takes a slot for it.
-func (s *Server) try(r serve.Request) (*serve.File, error) {
-	if !s.admit() {
-		return nil, errBusy
-	}
-	f, err := s.opener.Open(s.ctx, r)
-	if err != nil {
-		<-s.slots
-	}
-	return f, err
-}
-
-// admit takes a slot, and says whether there was one in time.
-func (s *Server) admit() bool {
-	patience := time.NewTimer(admitWithin)
-	defer patience.Stop()
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-patience.C:
-	case <-s.ctx.Done():
-	}
-	return false
-}
-
-// refused logs err and is what the client is told of it.
-func (s *Server) refused(client netip.AddrPort, name string, err error) error {
+	ahead := int64(number - uint16(t.acked))
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		s.log.Debug("no such file", "protocol", "tftp", "client", client, "name", name, "err", err)
-		return errNotFound
-	case errors.Is(err, errBusy):
-		s.flood.Log(s.ctx, slog.LevelWarn, "too many transfers or requests", "protocol", "tftp", "client", client, "name", name,
-			"transfers", s.cfg.Transfers, "waiting", s.cfg.Waiting)
-		return errBusy
+	case ahead == 0:
+		return t.repeat(now)
+	case ahead > t.top-t.acked:
+		return nothing // an old one, or none of ours
 	}
-	s.flood.Log(s.ctx, slog.LevelError, "file is not served", "protocol", "tftp", "client", client, "name", name, "err", err)
-	return errTrouble
+	t.measure(t.acked+ahead, now)
+	t.stage = running
+	t.acked += ahead
+	t.slid = false
+	if t.acked == t.last {
+		return finish
+	}
+	// A client that acknowledges less than it was sent lacks the next block (RFC 7440).
+	t.sent = t.acked
+	return push
 }
 
-// send transfers f and says how that went.
-func (s *Server) send(f *serve.File, to io.ReaderFrom, client netip.AddrPort) {
-	b := &blocks{ctx: s.ctx, file: f}
-	_, err := to.ReadFrom(b)
-	result := outcome(err)
-	if b.err != nil {
-		err, result = b.err, serve.Failed
+// accepted is the ACK of the options.
+func (t *transfer) accepted(number uint16, now instant) event {
+	if number != 0 {
+		return nothing
 	}
-	if result == serve.Failed {
-		s.log.Error("transfer failed", "protocol", "tftp", "client", client, "name", f.Name, "err", err)
+	if t.again == t.since {
+		t.pace.trip(now - t.since)
 	}
-	f.Done(result, b.taken(err))
+	t.stage = running
+	return push
 }
 
-// blocks reads a file block by block, as the library asks for them, and keeps count.
-type blocks struct {
-	ctx  context.Context
-	file io.Reader
-	read int64 // bytes handed out
-	last int   // of them in the last block
-	err  error // that reading ended with; the client is not told
+// repeat is an ACK that the client has sent before. Answering each of them would double
+// every block from then on (the sorcerer's apprentice); but a client that asks again when
+// the answer must have been lost is right, and so is one with a window of which the first
+// block was lost.
+func (t *transfer) repeat(now instant) event {
+	if t.sent == t.acked || t.stage != running {
+		return nothing
+	}
+	lost := now-t.again > t.pace.patience()
+	if !lost && (t.window == 1 || t.slid) {
+		return nothing
+	}
+	t.slid = true
+	t.sent = t.acked
+	return push
 }
 
-// Read fills p but for the last block. The library asks for a block once the one
-// before was acknowledged.
-func (b *blocks) Read(p []byte) (int, error) {
-	if b.ctx.Err() != nil {
-		return 0, errStopped
+// measure takes the round trip of the timed block.
+func (t *transfer) measure(acked int64, now instant) {
+	switch {
+	case t.pace.tries > 0:
+		t.pace.answered(now-t.again, now-t.since)
+	case t.timed != 0 && acked >= t.timed:
+		t.pace.trip(now - t.since)
+	default:
+		return
 	}
-	n, err := io.ReadFull(b.file, p)
-	b.read += int64(n)
-	b.last = n
-	switch err {
-	case nil:
-		return n, nil
-	case io.EOF, io.ErrUnexpectedEOF:
-		return n, io.EOF
-	}
-	b.err = err
-	return 0, errUnread
+	t.timed = 0
 }
 
-// taken is how many bytes the client has acknowledged, given the transfer's error. In
-// netascii, where blocks are not those of the file, it is off by up to one block.
-func (b *blocks) taken(err error) int64 {
-	if err == nil || errors.Is(err, errStopped) {
-		return b.read
-	}
-	return b.read - int64(b.last)
+// window is the numbers of the blocks that are to be sent now.
+func (t *transfer) pending() (first, last int64) {
+	return t.sent + 1, min(t.acked+int64(t.window), t.last)
 }
 
-// Codes of ERROR packets by which clients say that they want no more: the firmware's
-// "Early terminate" after it has seen that a file is there, and a refused option.
-const (
-	codeUndefined = 0
-	codeOption    = 8
-)
-
-// outcome tells the end of a transfer from the library's error.
-func outcome(err error) serve.Result {
-	if err == nil {
-		return serve.OK
+// pushed says that the blocks up to number were sent.
+func (t *transfer) pushed(number int64, now instant) {
+	fresh := number > t.top
+	if fresh && t.timed == 0 && t.pace.tries == 0 {
+		t.timed, t.since = number, now
 	}
-	if errors.Is(err, errStopped) {
-		return serve.Aborted
+	if !fresh && t.timed != 0 && t.timed <= number {
+		t.timed = 0 // sent twice: its round trip says nothing
 	}
-	if code, ok := clientError(err); ok {
-		if code == codeUndefined || code == codeOption {
-			return serve.Probe
-		}
-		return serve.Aborted
-	}
-	var netErr net.Error
-	if errors.As(err, &netErr) && netErr.Timeout() {
-		return serve.Aborted
-	}
-	return serve.Failed
+	t.sent, t.top = number, max(t.top, number)
+	t.again = now
+	t.deadline = now + t.pace.patience()
 }
 
-// clientError is the code of the ERROR packet that err stands for. The library knows
-// such errors by their text only.
-func clientError(err error) (code int, ok bool) {
-	var block int
-	n, _ := fmt.Sscanf(err.Error(), "sending block %d: code=%d,", &block, &code)
-	return code, n == 2
+// expire is the end of patience.
+func (t *transfer) expire(retries int) event {
+	// Nothing is sent again to a client that has not shown that it is there: it asks
+	// again itself, and an address that somebody made up is not flooded.
+	if t.stage == offered || t.pace.tries >= retries {
+		return abandon
+	}
+	t.pace.tries++
+	t.sent = t.acked
+	return push
+}
+
+// taken is how many bytes the client has acknowledged.
+func (t *transfer) taken() int64 {
+	if t.body == nil {
+		return 0
+	}
+	return min(t.acked*int64(t.blksize), t.body.size())
 }
