@@ -53,6 +53,20 @@ type Bucket interface {
 	Delete(ctx context.Context, key string) error
 }
 
+// Mover is a bucket that can give an object another key at once, whatever its size. What
+// was at that key is replaced, and the object's time is that of the move. A power cut may
+// undo it. The error wraps errors.ErrUnsupported where a bucket that is made of others finds
+// that it cannot.
+type Mover interface {
+	Move(ctx context.Context, from, to string) error
+}
+
+// Aborter is a bucket that keeps what is left of writes that never ended. Abort removes
+// those that began before a time, and says how many.
+type Aborter interface {
+	Abort(ctx context.Context, before time.Time) (int, error)
+}
+
 // Info describes an object. Size is in bytes; Time is when it was last written, by the
 // clock of whoever keeps it.
 type Info struct {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,7 +77,50 @@ func (s *Store) EndSweep(ctx context.Context, w Sweep) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("end the sweep: %w", err)
 	}
-	return s.bucket.Delete(ctx, w.beatKey())
+	return nil
+}
+
+// Silence removes the sign of life of w.
+func (s *Store) Silence(ctx context.Context, w Sweep) error { return s.bucket.Delete(ctx, w.beatKey()) }
+
+// BreakSweep takes the sign of a sweep away that has died, and returns what it was. The
+// error wraps ErrConflict where it has given a sign of life in the last minutes or somebody
+// else is just breaking it, and io/fs.ErrNotExist where there is none. now is the time on the
+// store's clock.
+func (s *Store) BreakSweep(ctx context.Context, now time.Time) (Sweep, error) {
+	w, err := s.Sweeping(ctx)
+	if err != nil {
+		return Sweep{}, err
+	}
+	silent, err := s.Silent(ctx, w, now)
+	if err != nil {
+		return w, err
+	}
+	if silent <= SweepDead {
+		return w, fmt.Errorf("%s gave a sign of life %s ago, and is dead only after %s without one: %w",
+			w.Owner, silent.Round(time.Second), SweepDead, ErrConflict)
+	}
+	return w, s.breakSweep(ctx, w, now)
+}
+
+// breakSweep takes the sign of w away. Of several who would, one does: another's sign could
+// be there by the time that the second one comes.
+func (s *Store) breakSweep(ctx context.Context, w Sweep, now time.Time) error {
+	key := "gc/broken/" + w.Run + ".json"
+	err := s.bucket.Create(ctx, key, []byte(rand.Text()))
+	if errors.Is(err, ErrConflict) {
+		if info, serr := s.bucket.Stat(ctx, key); serr == nil && now.Sub(info.Time) > SweepDead {
+			_ = s.bucket.Delete(ctx, key) // who made it has died: the next one succeeds
+		}
+		return fmt.Errorf("somebody else is breaking it: %w", ErrConflict)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.EndSweep(ctx, w); err != nil {
+		return err
+	}
+	return errors.Join(s.Silence(ctx, w), s.bucket.Delete(ctx, key))
 }
 
 // Sweeping is the sweep whose sign is there, and io/fs.ErrNotExist where there is none.

@@ -34,6 +34,7 @@ var siblings = map[string][]string{
 	"pipeline/format/initrd/repack":  {"pipeline/format/codec", "pipeline/format/deflate", "pipeline/format/initrd", "pipeline/format/newc"}, // it writes one anew
 	"pipeline/format/overlaymap":     {"pipeline/format/fdt"},                                                                                // the map is a device tree
 	"pipeline/stages/initramfs":      {"pipeline/stages/uroot"},                                                                              // the name of its output
+	"store/gc":                       {"store/board", "store/env"},                                                                           // what their histories keep
 	"cmd/piimg":                      {"pipeline/stages"},                                                                                    // the list of stages
 }
 

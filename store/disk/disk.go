@@ -65,16 +65,19 @@ func openWith(dir string, sync func(*os.File) error) (*Bucket, error) {
 
 // sweep removes temporaries last written before limit. It does what it can: one that
 // stays costs space and nothing else, which is no reason not to open the bucket.
-func (b *Bucket) sweep(limit time.Time) {
+func (b *Bucket) sweep(limit time.Time) (n int) {
 	entries, err := os.ReadDir(filepath.Join(b.dir, tmpName))
 	if err != nil {
-		return
+		return 0
 	}
 	for _, e := range entries {
 		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && info.ModTime().Before(limit) {
-			os.Remove(filepath.Join(b.dir, tmpName, e.Name()))
+			if os.Remove(filepath.Join(b.dir, tmpName, e.Name())) == nil {
+				n++
+			}
 		}
 	}
+	return n
 }
 
 // Put stores c under key.

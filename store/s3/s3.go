@@ -30,7 +30,10 @@ type Bucket struct {
 	part   int64 // bytes of a part of a multipart upload
 }
 
-var _ store.Bucket = (*Bucket)(nil)
+var (
+	_ store.Bucket  = (*Bucket)(nil)
+	_ store.Aborter = (*Bucket)(nil)
+)
 
 // Open returns the bucket of c. It does not talk to the server.
 func Open(c Config) (*Bucket, error) {

@@ -4,9 +4,12 @@ package split
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"strings"
+	"time"
 
 	"piimg/store"
 )
@@ -14,7 +17,11 @@ import (
 // Bucket is two buckets that look like one. It is as safe for concurrent use as they are.
 type Bucket struct{ content, logs store.Bucket }
 
-var _ store.Bucket = Bucket{}
+var (
+	_ store.Bucket  = Bucket{}
+	_ store.Mover   = Bucket{}
+	_ store.Aborter = Bucket{}
+)
 
 // New returns content with the environments and boards of logs.
 func New(content, logs store.Bucket) Bucket { return Bucket{content, logs} }
@@ -56,6 +63,30 @@ func (b Bucket) Stat(ctx context.Context, key string) (store.Info, error) {
 
 // Delete removes one object.
 func (b Bucket) Delete(ctx context.Context, key string) error { return b.of(key).Delete(ctx, key) }
+
+// Move moves within one of the buckets, if that one can.
+func (b Bucket) Move(ctx context.Context, from, to string) error {
+	m, ok := b.of(from).(store.Mover)
+	if !ok || b.of(from) != b.of(to) {
+		return fmt.Errorf("move %s: %w", from, errors.ErrUnsupported)
+	}
+	return m.Move(ctx, from, to)
+}
+
+// Abort removes what is left of writes in both.
+func (b Bucket) Abort(ctx context.Context, before time.Time) (n int, err error) {
+	for _, part := range []store.Bucket{b.content, b.logs} {
+		a, ok := part.(store.Aborter)
+		if !ok {
+			continue
+		}
+		done, err := a.Abort(ctx, before)
+		if n += done; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
 
 // List merges the two in the order of their keys. Keys that belong to the other bucket are
 // left out.

@@ -1,0 +1,165 @@
+package gc
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"piimg/store"
+)
+
+// inventory is the objects of a store by what they are, from their keys alone.
+type inventory struct {
+	blobs     map[store.Digest]blobInfo
+	records   map[store.Digest]time.Time
+	referrers map[store.Digest][]store.Digest // subject to manifests
+	envs      map[string]*logKeys
+	boards    map[string]*logKeys
+	runs      []store.Info // notes of what was condemned, in the order of their times
+	set       []store.Info // in quarantine, by collections
+	steps     []store.Info
+	rest      []store.Info // left by signs of life, breaks and probes
+	newest    time.Time
+}
+
+type blobInfo struct {
+	size int64
+	time int64 // Unix seconds
+}
+
+// logKeys is a log as its keys tell it.
+type logKeys struct {
+	name  string
+	times []time.Time // when entry n+1 was written, by the store's clock
+}
+
+// takeInventory lists the objects under each prefix. A key whose kind is not known is an
+// error: it may be a root.
+func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*inventory, error) {
+	v := &inventory{
+		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
+		envs: map[string]*logKeys{}, boards: map[string]*logKeys{},
+	}
+	for _, prefix := range prefixes {
+		for info, err := range b.List(ctx, prefix, "") {
+			if err != nil {
+				return nil, fmt.Errorf("list %q: %w", prefix, err)
+			}
+			if err := v.add(info); err != nil {
+				return nil, err
+			}
+			if info.Time.After(v.newest) {
+				v.newest = info.Time
+			}
+		}
+	}
+	return v, nil
+}
+
+// add puts an object where it belongs.
+func (v *inventory) add(info store.Info) error {
+	kind, rest, _ := strings.Cut(info.Key, "/")
+	known := true
+	switch kind {
+	case "piimg-store.json", "oci-layout", "index.json", "pins", "leases", "inuse":
+		// what pins, leases and reports say is read by package store, which knows its keys
+	case "blobs":
+		known = v.addBlob(info, rest)
+	case "images":
+		known = v.addRecord(info, rest)
+	case "referrers":
+		known = v.addReferrer(rest)
+	case "envs":
+		return addEntry(v.envs, info, rest)
+	case "boards":
+		return addEntry(v.boards, info, rest)
+	case "cache":
+		if strings.HasPrefix(rest, "steps/") {
+			v.steps = append(v.steps, info)
+		}
+	case "quarantine":
+		if strings.HasSuffix(rest, quarantineSuffix) {
+			v.set = append(v.set, info)
+		}
+	case "gc":
+		known = v.addOwn(info, rest)
+	case "probe":
+		v.rest = append(v.rest, info)
+	default:
+		known = false
+	}
+	if !known {
+		return fmt.Errorf("%s: this piimg does not know what that is, and it could name images: %w", info.Key, store.ErrCorrupt)
+	}
+	return nil
+}
+
+func (v *inventory) addBlob(info store.Info, rest string) bool {
+	name, ok := strings.CutPrefix(rest, "sha256/")
+	d, err := store.ParseHex(name)
+	if !ok || err != nil {
+		return false
+	}
+	v.blobs[d] = blobInfo{info.Size, info.Time.Unix()}
+	return true
+}
+
+func (v *inventory) addRecord(info store.Info, rest string) bool {
+	name, ok := strings.CutSuffix(rest, ".json")
+	d, err := store.ParseHex(name)
+	if !ok || err != nil {
+		return false
+	}
+	v.records[d] = info.Time
+	return true
+}
+
+func (v *inventory) addReferrer(rest string) bool {
+	subject, manifest, _ := strings.Cut(rest, "/")
+	of, err := store.ParseHex(subject)
+	if err != nil {
+		return false
+	}
+	d, err := store.ParseHex(manifest)
+	if err != nil {
+		return false
+	}
+	v.referrers[of] = append(v.referrers[of], d)
+	return true
+}
+
+// addOwn knows what collections leave.
+func (v *inventory) addOwn(info store.Info, rest string) bool {
+	switch path.Dir(rest) {
+	case "runs":
+		v.runs = append(v.runs, info)
+	case "beats", "broken":
+		v.rest = append(v.rest, info)
+	default:
+		return rest == "state.json"
+	}
+	return true
+}
+
+// addEntry puts the entry of a log, whose keys come in order, behind those before it.
+func addEntry(logs map[string]*logKeys, info store.Info, rest string) error {
+	name, file, ok := strings.Cut(rest, "/log/")
+	digits, isEntry := strings.CutSuffix(file, ".json")
+	seq, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || !isEntry || len(digits) != 10 || err != nil || strings.Contains(name, "/") {
+		return fmt.Errorf("%s: this piimg does not know what that is, and it could name images: %w", info.Key, store.ErrCorrupt)
+	}
+	l := logs[name]
+	if l == nil {
+		l = &logKeys{name: name}
+		logs[name] = l
+	}
+	if seq != int64(len(l.times))+1 {
+		return fmt.Errorf("%s follows entry %d: %w", info.Key, len(l.times), store.ErrCorrupt)
+	}
+	l.times = append(l.times, info.Time)
+	return nil
+}
