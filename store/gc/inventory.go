@@ -18,8 +18,9 @@ type inventory struct {
 	referrers map[store.Digest][]store.Digest // subject to manifests
 	envs      map[string]*logKeys
 	boards    map[string]*logKeys
-	runs      []store.Info // notes of what was condemned, in the order of their times
-	set       []store.Info // in quarantine, by collections
+	proposals map[string]bool // environments that steps are proposed for
+	runs      []store.Info    // notes of what was condemned, in the order of their times
+	set       []store.Info    // in quarantine, by collections
 	steps     []store.Info
 	rest      []store.Info // left by signs of life, breaks and probes
 	newest    time.Time
@@ -41,7 +42,7 @@ type logKeys struct {
 func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*inventory, error) {
 	v := &inventory{
 		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
-		envs: map[string]*logKeys{}, boards: map[string]*logKeys{},
+		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{},
 	}
 	for _, prefix := range prefixes {
 		for info, err := range b.List(ctx, prefix, "") {
@@ -64,8 +65,9 @@ func (v *inventory) add(info store.Info) error {
 	kind, rest, _ := strings.Cut(info.Key, "/")
 	known := true
 	switch kind {
-	case "piimg-store.json", "oci-layout", "index.json", "pins", "leases", "inuse":
-		// what pins, leases and reports say is read by package store, which knows its keys
+	case "piimg-store.json", "oci-layout", "index.json", "pins", "leases", "inuse", "yanked":
+		// what pins, leases and reports say is read by package store, which knows its keys;
+		// that an image was yanked keeps it no longer
 	case "blobs":
 		known = v.addBlob(info, rest)
 	case "images":
@@ -76,6 +78,9 @@ func (v *inventory) add(info store.Info) error {
 		return addEntry(v.envs, info, rest)
 	case "boards":
 		return addEntry(v.boards, info, rest)
+	case "proposals":
+		name, _, _ := strings.Cut(rest, "/")
+		v.proposals[name] = true
 	case "cache":
 		if strings.HasPrefix(rest, "steps/") {
 			v.steps = append(v.steps, info)

@@ -26,7 +26,7 @@ type root struct {
 func (m *marker) roots(ctx context.Context, v *inventory) ([]root, error) {
 	all := slices.Clone(m.held)
 	for _, read := range []func(context.Context, *inventory) ([]root, error){
-		m.environments, m.boards, m.published, m.pins, m.inUse,
+		m.environments, m.proposals, m.boards, m.published, m.pins, m.inUse,
 	} {
 		some, err := read(ctx, v)
 		if err != nil {
@@ -63,6 +63,22 @@ func (m *marker) environments(ctx context.Context, v *inventory) ([]root, error)
 		e, err := env.At(ctx, m.store, name, seq)
 		return e.Image, err
 	})
+}
+
+// proposals are images that wait for the signatures of others. A proposal that is none, or
+// is for a head that has moved on, keeps nothing.
+func (m *marker) proposals(ctx context.Context, v *inventory) ([]root, error) {
+	var all []root
+	for _, name := range slices.Sorted(maps.Keys(v.proposals)) {
+		open, err := env.Proposals(ctx, m.store, name, env.Rules{}, m.now)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range open {
+			all = append(all, root{digest: p.Image, why: "proposed for " + name, maybe: true})
+		}
+	}
+	return all, nil
 }
 
 func (m *marker) boards(ctx context.Context, v *inventory) ([]root, error) {

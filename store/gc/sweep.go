@@ -24,7 +24,7 @@ var errStopped = errors.New("the sweep has given no sign of life for too long, o
 
 // rootPrefixes are the keys that are listed once more under the sign. Leases, pins and
 // reports list theirs themselves.
-var rootPrefixes = []string{"boards/", "envs/", "images/", "referrers/"}
+var rootPrefixes = []string{"boards/", "envs/", "images/", "proposals/", "referrers/"}
 
 // sweep deletes what is due and still in nobody's use.
 func (c *collection) sweep(ctx context.Context, p *plan) (Amount, error) {
