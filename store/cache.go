@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"path"
+	"strings"
 )
 
 // Steps remembers finished build steps: what a step's key gave. It is a cache and
@@ -128,6 +130,27 @@ func (s Steps) Put(ctx context.Context, recipe, name string, step Step) error {
 // io/fs.ErrNotExist where nothing is known.
 func (s Steps) Last(ctx context.Context, recipe, name string) (Step, error) {
 	return s.read(ctx, lastKey(recipe, name))
+}
+
+// CheckCached says what is wrong with doc as the object of a cache that is stored under
+// key: a finished step, the latest of a name, or a note. The error wraps ErrCorrupt. What
+// is wrong with one costs a build and nothing else.
+func CheckCached(key string, doc []byte) error {
+	var kept struct { // what steps and notes have in common
+		Key     Digest `json:"key"`
+		Outputs []File `json:"outputs"`
+	}
+	err := json.Unmarshal(doc, &kept)
+	if err == nil {
+		err = checkFiles(kept.Outputs)
+	}
+	if name := kept.Key.Hex() + ".json"; err == nil && !strings.HasPrefix(key, "cache/last/") && path.Base(key) != name {
+		err = fmt.Errorf("it is of %s", kept.Key.Short())
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w: %w", key, ErrCorrupt, err)
+	}
+	return nil
 }
 
 func (s Steps) read(ctx context.Context, key string) (Step, error) {

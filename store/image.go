@@ -125,7 +125,8 @@ func (r Record) check() error {
 	return cmp.Or(CheckLine("name", r.Name), CheckLine("actor", r.Actor), CheckLine("recipe", r.Recipe))
 }
 
-func recordKey(d Digest) string { return "images/" + d.Hex() + ".json" }
+// RecordKey is the key of the record of the image named d.
+func RecordKey(d Digest) string { return "images/" + d.Hex() + ".json" }
 
 const maxRecordLen = 64 << 10
 
@@ -196,7 +197,7 @@ func (s *Store) Images(ctx context.Context) iter.Seq2[Record, error] {
 				continue // deleted meanwhile
 			}
 			if err != nil {
-				r.Image, _ = imageOf(info.Key)
+				r.Image, _ = ImageOf(info.Key)
 			}
 			if !yield(r, err) || (err != nil && ctx.Err() != nil) {
 				return
@@ -205,10 +206,10 @@ func (s *Store) Images(ctx context.Context) iter.Seq2[Record, error] {
 	}
 }
 
-// imageOf is the image whose record is at key, and false where key is of no image.
-func imageOf(key string) (Digest, bool) {
+// ImageOf is the image whose record is at key, and false where key is of no image.
+func ImageOf(key string) (Digest, bool) {
 	d, err := ParseHex(strings.TrimSuffix(path.Base(key), ".json"))
-	if err != nil || recordKey(d) != key {
+	if err != nil || RecordKey(d) != key {
 		return Digest{}, false
 	}
 	return d, true
@@ -216,7 +217,7 @@ func imageOf(key string) (Digest, bool) {
 
 // Record is the record of the image named d, and io/fs.ErrNotExist where there is none.
 func (s *Store) Record(ctx context.Context, d Digest) (Record, error) {
-	return s.record(ctx, recordKey(d))
+	return s.record(ctx, RecordKey(d))
 }
 
 func (s *Store) record(ctx context.Context, key string) (Record, error) {
@@ -225,7 +226,7 @@ func (s *Store) record(ctx context.Context, key string) (Record, error) {
 		return Record{}, err
 	}
 	var r Record
-	if err := json.Unmarshal(doc, &r); err != nil || recordKey(r.Image) != key {
+	if err := json.Unmarshal(doc, &r); err != nil || RecordKey(r.Image) != key {
 		return Record{}, fmt.Errorf("read %s: no record of that image: %w", key, ErrCorrupt)
 	}
 	if err := r.check(); err != nil {
@@ -242,7 +243,7 @@ func (s *Store) FindImages(ctx context.Context, prefix string) ([]Digest, error)
 		if err != nil {
 			return nil, fmt.Errorf("list images: %w", err)
 		}
-		if d, ok := imageOf(info.Key); ok {
+		if d, ok := ImageOf(info.Key); ok {
 			found = append(found, d)
 		}
 	}

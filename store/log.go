@@ -21,6 +21,7 @@ type Log struct {
 // Entry is one step of a log.
 type Entry struct {
 	Seq     int64  // from 1 on, without gaps
+	Prev    Digest // of the entry before, zero for entry 1
 	Digest  Digest // of the stored envelope: what the next entry's Prev has to be
 	Payload []byte // JSON; its members "seq" and "prev" are checked against the log
 	Sigs    []Sig
@@ -47,7 +48,8 @@ type Link struct {
 // maxEntryLen bounds a stored entry, in bytes.
 const maxEntryLen = 256 << 10
 
-func (l Log) key(seq int64) string { return fmt.Sprintf("%s/log/%010d.json", l.prefix, seq) }
+// Key is where the entry numbered seq is stored.
+func (l Log) Key(seq int64) string { return fmt.Sprintf("%s/log/%010d.json", l.prefix, seq) }
 
 // Next is the link of the entry that may follow head; the zero Entry stands for an
 // empty log.
@@ -64,7 +66,7 @@ func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig)
 	if err != nil {
 		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
 	}
-	if err := l.bucket.Create(ctx, l.key(link.Seq), doc); err != nil {
+	if err := l.bucket.Create(ctx, l.Key(link.Seq), doc); err != nil {
 		return Entry{}, fmt.Errorf("append to %s: %w", l.prefix, err)
 	}
 	return e, nil
@@ -76,14 +78,14 @@ func (l Log) Append(ctx context.Context, link Link, payload []byte, sigs ...Sig)
 func (l Log) Head(ctx context.Context, hint int64) (Entry, error) {
 	after := ""
 	if hint > 0 {
-		after = l.key(hint)
+		after = l.Key(hint)
 	}
 	head := hint
 	for info, err := range l.bucket.List(ctx, l.prefix+"/log/", after) {
 		if err != nil {
 			return Entry{}, fmt.Errorf("list %s: %w", l.prefix, err)
 		}
-		seq, err := l.seqOf(info.Key)
+		seq, err := l.Seq(info.Key)
 		if err != nil {
 			return Entry{}, err
 		}
@@ -100,7 +102,7 @@ func (l Log) Head(ctx context.Context, hint int64) (Entry, error) {
 
 // At is the entry numbered seq. Its place in the chain is not checked; All does that.
 func (l Log) At(ctx context.Context, seq int64) (Entry, error) {
-	doc, err := readObject(ctx, l.bucket, l.key(seq), maxEntryLen)
+	doc, err := readObject(ctx, l.bucket, l.Key(seq), maxEntryLen)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -109,7 +111,7 @@ func (l Log) At(ctx context.Context, seq int64) (Entry, error) {
 		err = link.check(Link{seq, link.Prev})
 	}
 	if err != nil {
-		return Entry{}, fmt.Errorf("read %s: %w", l.key(seq), err)
+		return Entry{}, fmt.Errorf("read %s: %w", l.Key(seq), err)
 	}
 	return e, nil
 }
@@ -136,7 +138,7 @@ func (l Log) All(ctx context.Context) iter.Seq2[Entry, error] {
 // follow reads the entry at key, which has to be the successor of last.
 func (l Log) follow(ctx context.Context, last Entry, key string) (Entry, error) {
 	want := l.Next(last)
-	if seq, err := l.seqOf(key); err != nil {
+	if seq, err := l.Seq(key); err != nil {
 		return Entry{}, err
 	} else if seq != want.Seq {
 		return Entry{}, fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, last.Seq, ErrCorrupt)
@@ -152,10 +154,12 @@ func (l Log) follow(ctx context.Context, last Entry, key string) (Entry, error) 
 	return e, nil
 }
 
-func (l Log) seqOf(key string) (int64, error) {
+// Seq is the number of the entry that is stored under key; the error wraps ErrCorrupt
+// where no entry of this log can be.
+func (l Log) Seq(key string) (int64, error) {
 	name, ok := strings.CutSuffix(strings.TrimPrefix(key, l.prefix+"/log/"), ".json")
 	seq, err := strconv.ParseInt(name, 10, 64)
-	if !ok || err != nil || l.key(seq) != key {
+	if !ok || err != nil || l.Key(seq) != key {
 		return 0, fmt.Errorf("list %s: %s is no log entry: %w", l.prefix, key, ErrCorrupt)
 	}
 	return seq, nil
@@ -194,7 +198,7 @@ func DecodeEntry(doc []byte) (Entry, Link, error) {
 	if link.Seq < 1 {
 		return Entry{}, Link{}, fmt.Errorf("entry says number %d: %w", link.Seq, ErrCorrupt)
 	}
-	return Entry{Seq: link.Seq, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, link, nil
+	return Entry{Seq: link.Seq, Prev: link.Prev, Digest: Sum(doc), Payload: env.Payload, Sigs: env.Sigs}, link, nil
 }
 
 // check refuses a link of another place than want.

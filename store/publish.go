@@ -57,14 +57,34 @@ func encodeImage(i Image, r Record) (Content, []byte, error) {
 	}
 	c := Bytes(doc)
 	r.Image = c.Digest
-	rec, err := json.Marshal(r)
+	rec, err := r.encode()
+	return c, rec, err
+}
+
+func (r Record) encode() ([]byte, error) {
+	doc, err := json.Marshal(r)
+	if err == nil && len(doc) > maxRecordLen {
+		err = fmt.Errorf("record image %s: %d bytes are more than %d", r.Image.Short(), len(doc), maxRecordLen)
+	}
+	return doc, err
+}
+
+// PutRecord keeps a record of an image whose manifest is stored, unless it has one, where
+// the one that it had is lost. Publishing an image does this by itself.
+func (s *Store) PutRecord(ctx context.Context, r Record) error {
+	if err := r.check(); err != nil {
+		return fmt.Errorf("record of %s: %w", r.Image.Short(), err)
+	}
+	rec, err := r.encode()
 	if err != nil {
-		return Content{}, nil, err
+		return err
 	}
-	if len(rec) > maxRecordLen {
-		return Content{}, nil, fmt.Errorf("record image %s: %d bytes are more than %d", c.Digest.Short(), len(rec), maxRecordLen)
+	l := s.NewLease(LeaseOptions{Holder: r.Actor + ", record of " + r.Image.Short()})
+	defer l.Release(ctx)
+	if err := l.HoldImage(ctx, r.Image); err != nil {
+		return err
 	}
-	return c, rec, nil
+	return l.record(ctx, r.Image, rec)
 }
 
 // record makes the image named d a published one.
@@ -72,7 +92,7 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 	if err := l.Confirm(ctx); err != nil {
 		return err
 	}
-	err := l.store.bucket.Create(ctx, recordKey(d), rec)
+	err := l.store.bucket.Create(ctx, RecordKey(d), rec)
 	if errors.Is(err, ErrConflict) {
 		return l.publishedBefore(ctx, d)
 	}
@@ -81,7 +101,7 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 	}
 	if err := l.Confirm(ctx); err != nil {
 		// It was suspended for hours in that moment. What is not there is not published.
-		_ = l.store.bucket.Delete(context.WithoutCancel(ctx), recordKey(d))
+		_ = l.store.bucket.Delete(context.WithoutCancel(ctx), RecordKey(d))
 		return err
 	}
 	return nil
@@ -90,7 +110,7 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 // publishedBefore keeps an image that was published long ago, and now again, for as long
 // as if its record were new. The record stays as it is.
 func (l *Lease) publishedBefore(ctx context.Context, d Digest) error {
-	info, err := l.store.bucket.Stat(ctx, recordKey(d))
+	info, err := l.store.bucket.Stat(ctx, RecordKey(d))
 	if err != nil {
 		return fmt.Errorf("record image %s: %w", d.Short(), err)
 	}

@@ -121,6 +121,21 @@ func (s *Store) Object(ctx context.Context, key string, limit int64) ([]byte, er
 	return readObject(ctx, s.bucket, key, limit)
 }
 
+// CheckLayout says what is wrong with the object that tells tools of the OCI image layout
+// what they look at.
+func (s *Store) CheckLayout(ctx context.Context) error {
+	doc, err := readObject(ctx, s.bucket, layoutKey, maxFormatLen)
+	if err == nil && string(doc) != ociLayout {
+		err = fmt.Errorf("read %s: %q: %w", layoutKey, doc[:min(len(doc), 80)], ErrCorrupt)
+	}
+	return err
+}
+
+// PutLayout writes that object anew.
+func (s *Store) PutLayout(ctx context.Context) error {
+	return s.bucket.Put(ctx, layoutKey, Bytes([]byte(ociLayout)))
+}
+
 // readObject returns an object of at most limit bytes.
 func readObject(ctx context.Context, b Bucket, key string, limit int64) ([]byte, error) {
 	r, err := b.Get(ctx, key, 0, -1)

@@ -92,7 +92,7 @@ func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, err
 		return Assignment{}, err
 	}
 	if err == nil {
-		head, err := decode(stored, id)
+		head, err := Decode(stored, id)
 		if err != nil {
 			return Assignment{}, err
 		}
@@ -125,7 +125,7 @@ func (a Assignment) appendTo(ctx context.Context, s *store.Store, lease *store.L
 	if err := lease.Confirm(ctx); err != nil {
 		return Assignment{}, fmt.Errorf("step %d is there, and has to be set anew: %w", a.Seq, err)
 	}
-	return decode(stored, a.Board)
+	return Decode(stored, a.Board)
 }
 
 // lost says who has the step that a was to be.
@@ -134,7 +134,7 @@ func (a Assignment) lost(ctx context.Context, log store.Log, conflict error) err
 	if err != nil {
 		return fmt.Errorf("%w, and who came first is not known: %w", conflict, err)
 	}
-	winner, err := decode(stored, a.Board)
+	winner, err := Decode(stored, a.Board)
 	if err != nil {
 		return fmt.Errorf("%w, and who came first is not known: %w", conflict, err)
 	}
@@ -204,7 +204,7 @@ func Get(ctx context.Context, s *store.Store, id ID) (Assignment, error) {
 	if err != nil {
 		return Assignment{}, err // it names the log, and so the board
 	}
-	a, err := decode(stored, id)
+	a, err := Decode(stored, id)
 	if err != nil {
 		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
 	}
@@ -222,7 +222,7 @@ func History(ctx context.Context, s *store.Store, id ID) ([]Assignment, error) {
 		if err != nil {
 			return nil, err // it names the log, and so the board
 		}
-		a, err := decode(stored, id)
+		a, err := Decode(stored, id)
 		if err != nil {
 			return nil, fmt.Errorf("board %s: %w", id, err)
 		}
@@ -252,8 +252,9 @@ func List(ctx context.Context, s *store.Store) ([]ID, error) {
 
 func logOf(s *store.Store, id ID) store.Log { return s.Log(folder + "/" + string(id)) }
 
-// decode reads the payload of an entry of the log of the board id.
-func decode(stored store.Entry, id ID) (Assignment, error) {
+// Decode reads the payload of an entry of the log of the board id. The error wraps
+// store.ErrCorrupt where it is none.
+func Decode(stored store.Entry, id ID) (Assignment, error) {
 	var a Assignment
 	if err := json.Unmarshal(stored.Payload, &a); err != nil {
 		return Assignment{}, fmt.Errorf("step %d: %w: %w", stored.Seq, store.ErrCorrupt, err)

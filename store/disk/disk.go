@@ -28,7 +28,7 @@ import (
 // tmpName is the folder for unfinished objects. No key starts with it.
 const tmpName = "tmp"
 
-// abandoned is how long a temporary has to rest before Open takes it for one that a
+// abandoned is how long a temporary has to rest before a writer takes it for one that a
 // dead process left behind. A live writer touches its file every few seconds, but the
 // clocks of hosts that share a folder may be hours apart and a laptop may sleep over
 // lunch. Too long costs some space for a day, too short fails somebody's write.
@@ -38,33 +38,46 @@ const abandoned = 24 * time.Hour
 // holds nothing open.
 type Bucket struct {
 	dir    string
-	synced sync.Map                 // folders whose names this process knows to be durable
-	sync   func(*os.File) error     // fsync(2) of a file or a folder; tests look on
-	fail   func(point string) error // called at the named points of a write; nil but in tests
+	synced sync.Map // folders whose names this process knows to be durable
+	swept  sync.Once
+	hooks  Hooks
+}
+
+// Hooks let tests look on while objects are written, fail a step, or end the process there.
+// The zero value is what everybody else uses.
+type Hooks struct {
+	// Sync is called in the place of fsync(2), for files and for folders.
+	Sync func(*os.File) error
+
+	// Point is called at the named points of each write: "blob.tmp" with the temporary
+	// just made, "blob.half", "blob.fsynced", "blob.linked" with the name just given and
+	// "blob.dirsynced" of a Put, and the same with "log." of a Create. An error makes the
+	// write fail there.
+	Point func(point, key string) error
 }
 
 var _ store.Bucket = (*Bucket)(nil)
 
-// Open returns the bucket in the folder dir, which it makes if need be, and removes
-// temporaries that a killed process has left there more than a day ago. A folder that
-// may only be read can be opened, and then refuses to be written.
-func Open(dir string) (*Bucket, error) { return openWith(dir, (*os.File).Sync) }
+// Open returns the bucket in the folder dir, which it makes if need be. The first write
+// removes temporaries that a killed process has left there more than a day ago. A folder
+// that may only be read can be opened, and then refuses to be written.
+func Open(dir string) (*Bucket, error) { return OpenHooked(dir, Hooks{}) }
 
-func openWith(dir string, sync func(*os.File) error) (*Bucket, error) {
+// OpenHooked is Open with hooks for tests.
+func OpenHooked(dir string, h Hooks) (*Bucket, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	b := &Bucket{dir: dir, sync: sync}
-	if err := b.makeFolders(dir); err != nil {
-		return nil, err
+	if h.Sync == nil {
+		h.Sync = (*os.File).Sync
 	}
-	b.sweep(time.Now().Add(-abandoned))
-	return b, nil
+	b := &Bucket{dir: dir, hooks: h}
+	return b, b.makeFolders(dir)
 }
 
 // sweep removes temporaries last written before limit. It does what it can: one that
-// stays costs space and nothing else, which is no reason not to open the bucket.
+// stays costs space and nothing else, which is no reason not to write.
 func (b *Bucket) sweep(limit time.Time) (n int) {
 	entries, err := os.ReadDir(filepath.Join(b.dir, tmpName))
 	if err != nil {
@@ -85,7 +98,7 @@ func (b *Bucket) Put(ctx context.Context, key string, c store.Content) error {
 	if err := check(ctx, key); err != nil {
 		return err
 	}
-	tmp, err := b.writeTemp(ctx, "blob", c)
+	tmp, err := b.writeTemp(ctx, "blob", key, c)
 	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
@@ -101,7 +114,7 @@ func (b *Bucket) Create(ctx context.Context, key string, doc []byte) error {
 	if err := check(ctx, key); err != nil {
 		return err
 	}
-	tmp, err := b.writeTemp(ctx, "log", store.Bytes(doc))
+	tmp, err := b.writeTemp(ctx, "log", key, store.Bytes(doc))
 	if err != nil {
 		return fmt.Errorf("create %s: %w", key, err)
 	}
@@ -193,9 +206,10 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 	return fmt.Errorf("delete %s: %w", key, err)
 }
 
-// writeTemp writes c to a new temporary, syncs it and returns its path. Where it fails,
-// nothing is left.
-func (b *Bucket) writeTemp(ctx context.Context, kind string, c store.Content) (string, error) {
+// writeTemp writes c, which is for key, to a new temporary, syncs it and returns its path.
+// Where it fails, nothing is left.
+func (b *Bucket) writeTemp(ctx context.Context, kind, key string, c store.Content) (string, error) {
+	b.swept.Do(func() { b.sweep(time.Now().Add(-abandoned)) })
 	if err := b.makeFolder(filepath.Join(b.dir, tmpName)); err != nil {
 		return "", err
 	}
@@ -205,7 +219,7 @@ func (b *Bucket) writeTemp(ctx context.Context, kind string, c store.Content) (s
 		return "", b.forget(err)
 	}
 	// Both are called; the first error is the cause.
-	err = cmp.Or(b.fill(ctx, f, kind, c), f.Close())
+	err = cmp.Or(b.fill(ctx, f, kind, key, c), f.Close())
 	if err != nil {
 		os.Remove(name)
 		return "", err
@@ -213,11 +227,11 @@ func (b *Bucket) writeTemp(ctx context.Context, kind string, c store.Content) (s
 	return name, nil
 }
 
-func (b *Bucket) fill(ctx context.Context, f *os.File, kind string, c store.Content) error {
-	if err := b.point(kind + ".tmp"); err != nil {
+func (b *Bucket) fill(ctx context.Context, f *os.File, kind, key string, c store.Content) error {
+	if err := b.point(kind+".tmp", key); err != nil {
 		return err
 	}
-	if err := c.CopyTo(ctx, b.halfway(f, kind, c.Size)); err != nil {
+	if err := c.CopyTo(ctx, b.halfway(f, kind, key, c.Size)); err != nil {
 		return err
 	}
 	if err := f.Chmod(0o444); err != nil {
@@ -225,10 +239,10 @@ func (b *Bucket) fill(ctx context.Context, f *os.File, kind string, c store.Cont
 	}
 	// After a sync that failed the kernel may call the lost pages clean: a second
 	// try would lie, so the file is given up.
-	if err := b.sync(f); err != nil {
+	if err := b.hooks.Sync(f); err != nil {
 		return err
 	}
-	return b.point(kind + ".fsynced")
+	return b.point(kind+".fsynced", key)
 }
 
 // place gives the temporary its name, with os.Rename or os.Link, and makes it durable.
@@ -240,31 +254,31 @@ func (b *Bucket) place(kind, tmp, key string, move func(from, to string) error) 
 	if err := move(tmp, b.path(key)); err != nil {
 		return b.forget(err)
 	}
-	if err := b.point(kind + ".linked"); err != nil {
+	if err := b.point(kind+".linked", key); err != nil {
 		return err
 	}
 	if err := b.syncFolder(folder); err != nil {
 		return err
 	}
-	return b.point(kind + ".dirsynced")
+	return b.point(kind+".dirsynced", key)
 }
 
 func (b *Bucket) path(key string) string { return filepath.Join(b.dir, filepath.FromSlash(key)) }
 
 // point calls the hook of the tests.
-func (b *Bucket) point(name string) error {
-	if b.fail == nil {
+func (b *Bucket) point(name, key string) error {
+	if b.hooks.Point == nil {
 		return nil
 	}
-	return b.fail(name)
+	return b.hooks.Point(name, key)
 }
 
 // halfway is w, with the point "<kind>.half" when half of size bytes have gone through.
-func (b *Bucket) halfway(w io.Writer, kind string, size int64) io.Writer {
-	if b.fail == nil {
+func (b *Bucket) halfway(w io.Writer, kind, key string, size int64) io.Writer {
+	if b.hooks.Point == nil {
 		return w
 	}
-	return &halfWriter{w: w, left: size / 2, point: func() error { return b.point(kind + ".half") }}
+	return &halfWriter{w: w, left: size / 2, point: func() error { return b.point(kind+".half", key) }}
 }
 
 type halfWriter struct {

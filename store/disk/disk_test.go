@@ -143,9 +143,15 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	open(t, dir)
+	b := open(t, dir)
+	if got := temps(t, dir); len(got) != 4 {
+		t.Errorf("temporaries after Open: %q; want all, for who opens may only look", got)
+	}
+	if err := b.Put(t.Context(), "a", store.Bytes(nil)); err != nil {
+		t.Fatal(err)
+	}
 	if got := strings.Join(temps(t, dir), " "); got != "blob-fresh blob-sleeping log-ahead" {
-		t.Errorf("temporaries after Open: %s; want all but blob-old", got)
+		t.Errorf("temporaries after a write: %s; want all but blob-old", got)
 	}
 }
 
@@ -164,7 +170,7 @@ func TestFailedWrites(t *testing.T) {
 				dir := t.TempDir()
 				b := open(t, dir)
 				reached := false
-				b.fail = func(point string) error {
+				b.hooks.Point = func(point, _ string) error {
 					if point != kind+step {
 						return nil
 					}
@@ -181,7 +187,7 @@ func TestFailedWrites(t *testing.T) {
 				if got := temps(t, dir); len(got) != 0 {
 					t.Errorf("temporaries left: %q", got)
 				}
-				b.fail = nil
+				b.hooks.Point = nil
 				if err := write(b); err != nil {
 					t.Errorf("second write = %v; want nil", err)
 				}

@@ -65,5 +65,5 @@ func (b *Bucket) syncFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	return cmp.Or(b.sync(f), f.Close())
+	return cmp.Or(b.hooks.Sync(f), f.Close())
 }

@@ -104,7 +104,7 @@ func (w who) commit(ctx context.Context, s *store.Store, lease *store.Lease, e E
 	if err != nil {
 		return Entry{}, fmt.Errorf("step %d of %s is there, and has to be rolled back: %w", e.Seq, e.Env, err)
 	}
-	return decode(stored, e.Env)
+	return Decode(stored, e.Env)
 }
 
 // lost says who has the step that a caller wanted.

@@ -98,7 +98,7 @@ func head(ctx context.Context, s *store.Store, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("environment %s: %w", name, err)
 	}
-	return decode(e, name)
+	return Decode(e, name)
 }
 
 // History is every entry of the environment called name, the oldest first, with each
@@ -113,7 +113,7 @@ func History(ctx context.Context, s *store.Store, name string) ([]Entry, error) 
 		if err != nil {
 			return nil, fmt.Errorf("environment %s: %w", name, err)
 		}
-		e, err := decode(stored, name)
+		e, err := Decode(stored, name)
 		if err != nil {
 			return nil, err
 		}
@@ -142,11 +142,12 @@ func at(ctx context.Context, s *store.Store, name string, seq int64) (Entry, err
 	if err != nil {
 		return Entry{}, fmt.Errorf("environment %s: %w", name, err)
 	}
-	return decode(e, name)
+	return Decode(e, name)
 }
 
-// decode reads the payload of an entry of the environment called name.
-func decode(stored store.Entry, name string) (Entry, error) {
+// Decode reads the payload of an entry of the environment called name. The error wraps
+// store.ErrCorrupt where it is none.
+func Decode(stored store.Entry, name string) (Entry, error) {
 	var e Entry
 	err := json.Unmarshal(stored.Payload, &e)
 	switch {

@@ -143,7 +143,7 @@ func readApproval(ctx context.Context, s *store.Store, name, key string) (Entry,
 	if err != nil {
 		return Entry{}, err
 	}
-	e, err := decode(stored, name)
+	e, err := Decode(stored, name)
 	if err != nil {
 		return Entry{}, err
 	}

@@ -161,5 +161,5 @@ func headAfter(ctx context.Context, s *store.Store, name string, seq int64) (Ent
 	if err != nil {
 		return Entry{}, fmt.Errorf("environment %s: %w", name, err)
 	}
-	return decode(e, name)
+	return Decode(e, name)
 }

@@ -1,0 +1,157 @@
+package fsck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"piimg/store"
+)
+
+// records reads the records of published images.
+func (c *checker) records(ctx context.Context) error {
+	keys := c.byKind["images"]
+	for _, key := range keys {
+		if d, ok := store.ImageOf(key); ok {
+			c.name(d).kept = true
+		}
+	}
+	done := c.count("records", len(keys))
+	return each(ctx, keys, func(ctx context.Context, key string) error {
+		defer done()
+		d, ok := store.ImageOf(key)
+		if !ok {
+			return nil // it is unknown already
+		}
+		_, err := c.store.Record(ctx, d)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // deleted meanwhile
+		}
+		return c.found(ctx, key, err)
+	})
+}
+
+// manifests reads the manifests of all images that something names.
+func (c *checker) manifests(ctx context.Context) error {
+	all := c.sortedImages()
+	done := c.count("manifests", len(all))
+	return each(ctx, all, func(ctx context.Context, i *image) error {
+		defer done()
+		return c.manifest(ctx, i)
+	})
+}
+
+func (c *checker) manifest(ctx context.Context, i *image) error {
+	key := store.BlobKey(i.digest)
+	doc, err := c.store.Image(ctx, i.digest)
+	switch {
+	case err == nil:
+		i.doc = doc
+		if _, ok := c.objects[store.RecordKey(i.digest)]; !ok && i.kept {
+			err = c.noRecord(ctx, i.digest)
+		}
+		if err == nil && i.kept && c.o.Signatures != nil {
+			return c.foundIn(ctx, Finding{Key: key, Kind: Unsigned}, c.o.Signatures.Image(ctx, i.digest))
+		}
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		if kept, err := c.stillKept(ctx, i); err != nil || !kept {
+			return err
+		}
+		err = fmt.Errorf("the manifest of image %s is not there: %w", i.digest.Short(), fs.ErrNotExist)
+	}
+	f := Finding{Key: key, blob: store.Blob{Digest: i.digest, Size: -1}}
+	if kindOf(err) == Malformed {
+		f.Kind = WrongBytes
+	}
+	return c.foundIn(ctx, f, err)
+}
+
+// stillKept says whether an image whose manifest is gone should be there. A step of long
+// ago may name one that was collected since, and so may the listing by now.
+func (c *checker) stillKept(ctx context.Context, i *image) (bool, error) {
+	_, recorded := c.objects[store.RecordKey(i.digest)]
+	if recorded && !c.needed(i.digest) {
+		_, err := c.store.Bucket().Stat(ctx, store.RecordKey(i.digest))
+		if errors.Is(err, fs.ErrNotExist) {
+			i.kept = false
+		} else if err != nil {
+			return false, c.found(ctx, store.RecordKey(i.digest), err)
+		}
+	}
+	if !i.kept {
+		c.mu.Lock()
+		c.report.Gone++
+		c.mu.Unlock()
+	}
+	return i.kept, nil
+}
+
+// needed says whether an environment or a board runs the image now.
+func (c *checker) needed(d store.Digest) bool {
+	for _, logs := range []map[string]*history{c.envs, c.boards} {
+		for _, h := range logs {
+			if h.head.seq > 0 && h.head.image == d {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noRecord takes note of an image in use that no list of images shows. One that has just
+// been published has its record by now.
+func (c *checker) noRecord(ctx context.Context, d store.Digest) error {
+	key := store.RecordKey(d)
+	_, err := c.store.Bucket().Stat(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("image %s has no record, and is in no list: %w", d.Short(), fs.ErrNotExist)
+	}
+	return c.found(ctx, key, err)
+}
+
+// closures compares what the manifests promise with what is there.
+func (c *checker) closures(ctx context.Context) error {
+	wanted := map[store.Blob]bool{}
+	var all []store.Blob
+	for _, i := range c.sortedImages() {
+		if i.doc == nil || !i.kept {
+			continue
+		}
+		for _, b := range i.doc.Blobs() {
+			if !wanted[b] {
+				wanted[b] = true
+				all = append(all, b)
+			}
+		}
+	}
+	for _, b := range all {
+		info, ok := c.objects[store.BlobKey(b.Digest)]
+		if ok && info.Size == b.Size {
+			continue
+		}
+		if err := c.closure(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closure asks for a blob that the listing did not have, or not in its size: an image may
+// have been published since.
+func (c *checker) closure(ctx context.Context, b store.Blob) error {
+	key := store.BlobKey(b.Digest)
+	f := Finding{Key: key, blob: b}
+	info, err := c.store.Bucket().Stat(ctx, key)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = fmt.Errorf("it is not there, and should have %d bytes: %w", b.Size, fs.ErrNotExist)
+	case err == nil && info.Size != b.Size:
+		f.Kind = WrongSize
+		err = fmt.Errorf("it has %d bytes instead of %d", info.Size, b.Size)
+	case err == nil:
+		c.objects[key] = info
+	}
+	return c.foundIn(ctx, f, err)
+}
