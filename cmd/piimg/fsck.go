@@ -163,17 +163,17 @@ func (a *app) printFsck(r *fsck.Report, asJSON bool) error {
 			a.printFinding(f)
 		}
 	}
-	a.ui.say("looked at %d objects of %s: %d images, %d environments, %d boards, %d log entries; read %d of %d blobs, %s",
+	a.ui.say("looked at %d objects of %s (images: %d, environments: %d, boards: %d, log entries: %d); read %d of %d blobs, %s",
 		r.Objects, size(r.Bytes), r.Images, r.Envs, r.Boards, r.Steps, r.Read, r.Blobs, size(r.ReadSize))
 	if r.Gone > 0 {
-		a.ui.say("%d images that environments ran long ago are no longer kept", r.Gone)
+		a.ui.say("images that environments ran once and that are no longer kept: %d", r.Gone)
 	}
 	damaged, unchecked := r.Damaged(), r.Unchecked()
 	switch {
 	case len(damaged) > 0:
-		return hint(fmt.Errorf("%d objects are damaged: %w", len(damaged), errFindings), "%s", repairHint(r))
+		return hint(fmt.Errorf("the store is damaged, see the %w above", errFindings), "%s", repairHint(r))
 	case len(unchecked) > 0:
-		return fmt.Errorf("%d objects could not be checked", len(unchecked))
+		return fmt.Errorf("not all could be checked: %d of %d objects could not be read", len(unchecked), r.Objects)
 	}
 	a.ui.say("no damage is left")
 	return nil

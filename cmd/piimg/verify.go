@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -63,14 +64,8 @@ func (a *app) printVerdicts(all []fsck.Verdict, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	bad := 0
-	for _, v := range all {
-		if !v.OK {
-			bad++
-		}
-	}
-	if bad > 0 {
-		return hint(fmt.Errorf("%d of %d are damaged: %w", bad, len(all), errFindings),
+	if slices.ContainsFunc(all, func(v fsck.Verdict) bool { return !v.OK }) {
+		return hint(fmt.Errorf("the image is damaged, see the %w above", errFindings),
 			"piimg fsck says whom it hits, and piimg fsck --read-data --repair puts it right")
 	}
 	return nil

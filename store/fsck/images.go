@@ -43,7 +43,7 @@ func (c *checker) manifests(ctx context.Context) error {
 }
 
 func (c *checker) manifest(ctx context.Context, i *image) error {
-	key := store.BlobKey(i.digest)
+	key, lost := store.BlobKey(i.digest), store.Blob{Digest: i.digest, Size: -1}
 	doc, err := c.store.Image(ctx, i.digest)
 	switch {
 	case err == nil:
@@ -59,9 +59,9 @@ func (c *checker) manifest(ctx context.Context, i *image) error {
 		if kept, err := c.stillKept(ctx, i); err != nil || !kept {
 			return err
 		}
-		err = fmt.Errorf("the manifest of image %s is not there: %w", i.digest.Short(), fs.ErrNotExist)
+		return c.foundIn(ctx, Finding{Key: key, Kind: Missing, blob: lost}, errors.New("the manifest of an image is not there"))
 	}
-	f := Finding{Key: key, blob: store.Blob{Digest: i.digest, Size: -1}}
+	f := Finding{Key: key, blob: lost}
 	if kindOf(err) == Malformed {
 		f.Kind = WrongBytes
 	}
@@ -106,7 +106,8 @@ func (c *checker) noRecord(ctx context.Context, d store.Digest) error {
 	key := store.RecordKey(d)
 	_, err := c.store.Bucket().Stat(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("image %s has no record, and is in no list: %w", d.Short(), fs.ErrNotExist)
+		c.add(Finding{Key: key, Kind: Missing, Text: "the image is in use, and in no list"})
+		return nil
 	}
 	return c.found(ctx, key, err)
 }
@@ -146,10 +147,11 @@ func (c *checker) closure(ctx context.Context, b store.Blob) error {
 	info, err := c.store.Bucket().Stat(ctx, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		err = fmt.Errorf("it is not there, and should have %d bytes: %w", b.Size, fs.ErrNotExist)
+		f.Kind = Missing
+		err = fmt.Errorf("%d bytes are not there", b.Size)
 	case err == nil && info.Size != b.Size:
 		f.Kind = WrongSize
-		err = fmt.Errorf("it has %d bytes instead of %d", info.Size, b.Size)
+		err = fmt.Errorf("%d bytes instead of %d", info.Size, b.Size)
 	case err == nil:
 		c.objects[key] = info
 	}

@@ -256,9 +256,9 @@ func (p *repairer) quarantine(ctx context.Context, f *Finding) error {
 	return nil
 }
 
-// when is the time at which the object of f was last written, by the store's clock.
-func (p *repairer) when(ctx context.Context, f *Finding) time.Time {
-	info, err := p.store.Bucket().Stat(ctx, f.Key)
+// when is the time at which an object was last written, by the store's clock.
+func (p *repairer) when(ctx context.Context, key string) time.Time {
+	info, err := p.store.Bucket().Stat(ctx, key)
 	if err != nil {
 		return time.Time{}
 	}

@@ -59,7 +59,8 @@ func (p *repairer) record(ctx context.Context, f *Finding, d store.Digest) error
 	if err != nil {
 		return err
 	}
-	r := store.Record{Image: d, Name: i.Name, Actor: unknownActor, Time: p.when(ctx, f)}
+	// The manifest was written when the image was published, or when a repair brought it back.
+	r := store.Record{Image: d, Name: i.Name, Actor: unknownActor, Time: p.when(ctx, store.BlobKey(d))}
 	from := "made anew from the manifest: who published it, and from which recipe, is lost"
 	for _, s := range p.o.Sources {
 		if s.Store == nil {

@@ -30,8 +30,12 @@ func Image(ctx context.Context, s *store.Store, d store.Digest, o Options) ([]Ve
 	if err != nil {
 		return nil, err
 	}
+	b, err := s.Blobs().Find(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	c := newChecker(s, o)
-	all := []Verdict{{Path: "manifest", Digest: d, OK: true, Text: "ok"}}
+	all := []Verdict{{Path: "manifest", Digest: d, Size: b.Size, OK: true, Text: "ok"}}
 	if o.Signatures != nil {
 		all = append(all, verdict(Verdict{Path: "signature", Digest: d}, o.Signatures.Image(ctx, d)))
 	}
