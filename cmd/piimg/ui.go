@@ -39,7 +39,7 @@ const (
 )
 
 const exitCodes = `
-Exit codes: 0 done, 1 error, 2 wrong usage, 3 findings (of lint, or a boot that failed),
+Exit codes: 0 done, 1 error, 2 wrong usage, 3 findings (of lint, damage, a failed boot),
 4 somebody else was faster, 130 interrupted.`
 
 var (
@@ -183,7 +183,7 @@ func hintOf(err error) string {
 	case errors.Is(err, store.ErrConflict):
 		return "look at what changed with piimg history, and try again"
 	case errors.Is(err, store.ErrCorrupt):
-		return "if it is the content of an image, piimg build --check RECIPE writes it anew"
+		return "piimg fsck --read-data says what is damaged and whom it hits, and with --repair puts it right"
 	case errors.As(err, &usage):
 		return "piimg help shows every command, and piimg COMMAND --help its flags with examples"
 	case errors.Is(err, syscall.ENOSPC):

@@ -24,8 +24,8 @@ const (
 // point is a named point of a write.
 type point struct{ name, key string }
 
-// failpoint is the point by what is written: a blob, a manifest, a record, a finished step
-// or an entry of a log.
+// failpoint is the point by what is written: a blob, a manifest, a record, a lease, a
+// finished step or an entry of a log.
 func (p point) failpoint(manifest store.Digest) string {
 	_, step, _ := strings.Cut(p.name, ".")
 	switch {
@@ -33,6 +33,8 @@ func (p point) failpoint(manifest store.Digest) string {
 		return "manifest.put." + step
 	case strings.HasPrefix(p.key, "images/"):
 		return "ref.put." + step
+	case strings.HasPrefix(p.key, "leases/"):
+		return "lease.put." + step
 	case strings.HasPrefix(p.key, "cache/"):
 		return "ac.put." + step
 	}
@@ -222,6 +224,12 @@ func TestFaultRow01KilledWhileBlobsAreWritten(t *testing.T) {
 			t.Error("an image is known whose content is not all there")
 		}
 	}, "blob.", "ac.put.")
+}
+
+// The same while a lease is written, of which there is one for publishing and one for
+// promoting. One that nobody renews keeps things for a while, and is in nobody's way.
+func TestFaultRow01KilledWhileLeasesAreWritten(t *testing.T) {
+	killAt(t, func(*testing.T, string, *store.Store, env.Entry) {}, "lease.put.")
 }
 
 // Row 2: between the blobs and the manifest. There are blobs that nothing names, and that
