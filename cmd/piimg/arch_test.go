@@ -35,7 +35,7 @@ var siblings = map[string][]string{
 	"pipeline/format/overlaymap":     {"pipeline/format/fdt"},                                                                                // the map is a device tree
 	"pipeline/stages/initramfs":      {"pipeline/stages/uroot"},                                                                              // the name of its output
 	"store/gc":                       {"store/board", "store/env"},                                                                           // what their histories keep
-	"store/fsck":                     {"store/env", "store/board"},                                                                           // what entries of logs say
+	"store/fsck":                     {"store/board", "store/env"},                                                                           // what entries of logs say
 	"cmd/piimg":                      {"pipeline/stages"},                                                                                    // the list of stages
 }
 

@@ -17,7 +17,7 @@ func At(ctx context.Context, s *store.Store, id ID, seq int64) (Assignment, erro
 	if err != nil {
 		return Assignment{}, err // it names the log, and so the board
 	}
-	a, err := decode(stored, id)
+	a, err := Decode(stored, id)
 	if err != nil {
 		return Assignment{}, fmt.Errorf("board %s: %w", id, err)
 	}

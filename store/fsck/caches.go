@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 
 	"piimg/store"
@@ -29,15 +28,10 @@ func (c *checker) caches(ctx context.Context) error {
 }
 
 func (c *checker) cached(ctx context.Context, key string) error {
-	r, err := c.store.Bucket().Get(ctx, key, 0, maxCached)
+	doc, err := c.store.Object(ctx, key, maxCached)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // deleted meanwhile
 	}
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	doc, err := io.ReadAll(r)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"piimg/store"
@@ -67,13 +68,8 @@ func (c *checker) read(ctx context.Context, b store.Blob, total int64) error {
 // has it.
 func (c *checker) vanished(ctx context.Context, b store.Blob) error {
 	for _, i := range c.sortedImages() {
-		if i.doc == nil || !i.kept {
-			continue
-		}
-		for _, used := range i.doc.Blobs() {
-			if used == b {
-				return c.closure(ctx, b)
-			}
+		if slices.Contains(i.needs(), b) {
+			return c.closure(ctx, b)
 		}
 	}
 	return nil

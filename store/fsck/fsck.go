@@ -22,6 +22,7 @@ import (
 	"piimg/store"
 	"piimg/store/board"
 	"piimg/store/env"
+	"piimg/store/yank"
 )
 
 // Options say how deep to look. The zero value reads no content.
@@ -122,7 +123,7 @@ const giveUp = 20
 // it is in the report. The store may be in use meanwhile.
 func Check(ctx context.Context, s *store.Store, o Options) (*Report, error) {
 	c := newChecker(s, o)
-	for _, pass := range []func(context.Context) error{c.list, c.logs, c.records, c.manifests, c.closures, c.caches, c.contents} {
+	for _, pass := range []func(context.Context) error{c.list, c.logs, c.records, c.manifests, c.referrers, c.closures, c.caches, c.contents} {
 		if err := pass(ctx); err != nil {
 			return nil, fmt.Errorf("check the store: %w", err)
 		}
@@ -165,6 +166,7 @@ type image struct {
 	digest store.Digest
 	kept   bool         // it has a record, or something needs it now
 	doc    *store.Image // nil where the manifest cannot be read
+	about  []store.Blob // of documents about it
 }
 
 func newChecker(s *store.Store, o Options) *checker {
@@ -211,7 +213,9 @@ func known(key string) bool {
 	case "envs", "boards":
 		_, rest, _ = strings.Cut(rest, "/")
 		return strings.HasPrefix(rest, "log/") // what is there is for the log to judge
-	case "cache", "pins", "leases", "inuse", "gc", "referrers", "quarantine":
+	case "yanked":
+		return strings.HasPrefix(rest, "log/")
+	case "cache", "pins", "leases", "inuse", "gc", "proposals", "referrers", "quarantine":
 		return nested
 	}
 	return false
@@ -316,7 +320,7 @@ func (c *checker) done() *Report {
 	return &c.report
 }
 
-// decodeEnv and decodeBoard read what an entry of a log says.
+// decodeEnv, decodeBoard and decodeYanked read what an entry of a log says.
 func decodeEnv(e store.Entry, name string) (step, error) {
 	d, err := env.Decode(e, name)
 	return step{seq: e.Seq, image: d.Image, from: d.From}, err
@@ -325,4 +329,9 @@ func decodeEnv(e store.Entry, name string) (step, error) {
 func decodeBoard(e store.Entry, name string) (step, error) {
 	d, err := board.Decode(e, board.ID(name))
 	return step{seq: e.Seq, image: d.Image, env: d.Env}, err
+}
+
+func decodeYanked(e store.Entry, _ string) (step, error) {
+	d, err := yank.Decode(e)
+	return step{seq: e.Seq, image: d.Image}, err
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
+	"strings"
 
 	"piimg/store"
 )
@@ -112,15 +115,59 @@ func (c *checker) noRecord(ctx context.Context, d store.Digest) error {
 	return c.found(ctx, key, err)
 }
 
+// referrers reads the documents beside images, such as signatures.
+func (c *checker) referrers(ctx context.Context) error {
+	subjects := map[store.Digest]bool{}
+	for _, key := range c.byKind["referrers"] {
+		subject, _, _ := strings.Cut(strings.TrimPrefix(key, "referrers/"), "/")
+		d, err := store.ParseHex(subject)
+		if err != nil {
+			c.add(Finding{Key: key, Kind: Unknown, Text: "it is beside no image"})
+			continue
+		}
+		if i := c.images[d]; i != nil && i.kept {
+			subjects[d] = true // others were collected, and these go too
+		}
+	}
+	return each(ctx, slices.Collect(maps.Keys(subjects)), func(ctx context.Context, d store.Digest) error {
+		for r, err := range c.store.Referrers(ctx, d) {
+			if err == nil {
+				c.images[d].about = append(c.images[d].about, r.Blobs()...)
+				continue
+			}
+			f := Finding{Key: "referrers/" + d.Hex()}
+			if !r.Digest.IsZero() {
+				f.Key, f.blob = store.BlobKey(r.Digest), store.Blob{Digest: r.Digest, Size: -1}
+				c.images[d].about = append(c.images[d].about, f.blob)
+			}
+			if err := c.foundIn(ctx, f, err); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// needs are the blobs that have to be there for an image that is kept.
+func (i *image) needs() []store.Blob {
+	if i.doc == nil || !i.kept {
+		return nil
+	}
+	all := i.doc.Blobs()
+	for _, b := range i.about {
+		if b.Size >= 0 {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
 // closures compares what the manifests promise with what is there.
 func (c *checker) closures(ctx context.Context) error {
 	wanted := map[store.Blob]bool{}
 	var all []store.Blob
 	for _, i := range c.sortedImages() {
-		if i.doc == nil || !i.kept {
-			continue
-		}
-		for _, b := range i.doc.Blobs() {
+		for _, b := range i.needs() {
 			if !wanted[b] {
 				wanted[b] = true
 				all = append(all, b)

@@ -43,6 +43,9 @@ func (c *checker) impact(all []Finding) {
 		}
 		use := func(key, path string) { uses[key] = append(uses[key], Use{i.digest, name, path}) }
 		use(store.BlobKey(i.digest), "manifest")
+		for _, b := range i.about {
+			use(store.BlobKey(b.Digest), "a document about it")
+		}
 		use(store.RecordKey(i.digest), "record")
 		if i.doc == nil {
 			continue

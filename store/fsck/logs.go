@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,6 +18,9 @@ func (c *checker) logs(ctx context.Context) error {
 		return err
 	}
 	if err := c.folder(ctx, "boards", c.boards, decodeBoard); err != nil {
+		return err
+	}
+	if err := c.folder(ctx, "yanked", map[string]*history{}, decodeYanked); err != nil {
 		return err
 	}
 	for _, h := range c.envs {
@@ -37,24 +41,24 @@ func (c *checker) logs(ctx context.Context) error {
 // decoder reads what an entry of the log of a name says.
 type decoder func(e store.Entry, name string) (step, error)
 
-// folder reads the logs of one folder.
+// folder reads the logs of one folder, of which it may be the only one itself.
 func (c *checker) folder(ctx context.Context, folder string, into map[string]*history, decode decoder) error {
 	keys := map[string][]string{}
 	for _, key := range c.byKind[folder] {
-		name, rest, _ := strings.Cut(strings.TrimPrefix(key, folder+"/"), "/")
-		if strings.HasPrefix(rest, "log/") {
-			keys[name] = append(keys[name], key)
-			into[name] = &history{}
+		if log, _, ok := strings.Cut(key, "/log/"); ok {
+			keys[log] = append(keys[log], key)
+			into[path.Base(log)] = &history{}
 		}
 	}
 	done := c.count("logs of "+folder, len(keys))
-	return each(ctx, slices.Sorted(maps.Keys(keys)), func(ctx context.Context, name string) error {
+	return each(ctx, slices.Sorted(maps.Keys(keys)), func(ctx context.Context, log string) error {
 		defer done()
-		w := &walk{checker: c, name: name, log: c.store.Log(folder + "/" + name), decode: decode, history: into[name], isEnv: folder == "envs"}
+		name := path.Base(log)
+		w := &walk{checker: c, name: name, log: c.store.Log(log), decode: decode, history: into[name], isEnv: folder == "envs"}
 		if w.isEnv {
 			w.signatures = c.o.Signatures
 		}
-		return w.entries(ctx, keys[name])
+		return w.entries(ctx, keys[log])
 	})
 }
 

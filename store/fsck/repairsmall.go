@@ -3,7 +3,6 @@ package fsck
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"strings"
 
@@ -13,15 +12,15 @@ import (
 // small puts an object right that is no content: a record, an entry of a log, a finished
 // step.
 func (p *repairer) small(ctx context.Context, f *Finding) error {
-	kind, rest, _ := strings.Cut(f.Key, "/")
+	kind, _, _ := strings.Cut(f.Key, "/")
 	switch kind {
 	case "images":
 		if d, ok := store.ImageOf(f.Key); ok {
 			return p.record(ctx, f, d)
 		}
-	case "envs", "boards":
-		name, _, _ := strings.Cut(rest, "/")
-		log := p.store.Log(kind + "/" + name)
+	case "envs", "boards", "yanked":
+		prefix, _, _ := strings.Cut(f.Key, "/log/")
+		log := p.store.Log(prefix)
 		if seq, err := log.Seq(f.Key); err == nil {
 			return p.entry(ctx, f, log, seq)
 		}
@@ -119,7 +118,7 @@ func (p *repairer) known(ctx context.Context, f *Finding, d store.Digest) error 
 		if s.Store == nil {
 			continue
 		}
-		doc, err := objectOf(ctx, s.Store.Bucket(), f.Key)
+		doc, err := s.Store.Object(ctx, f.Key, maxEntry)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -144,12 +143,3 @@ func (p *repairer) known(ctx context.Context, f *Finding, d store.Digest) error 
 
 // maxEntry is more than any entry of a log has.
 const maxEntry = 1 << 20
-
-func objectOf(ctx context.Context, b store.Bucket, key string) ([]byte, error) {
-	r, err := b.Get(ctx, key, 0, maxEntry)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	return io.ReadAll(r)
-}

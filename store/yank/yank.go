@@ -151,7 +151,7 @@ func Read(ctx context.Context, s *store.Store, trusted Trusted) (map[store.Diges
 		if err != nil {
 			return nil, head, fmt.Errorf("list of yanked images: %w", err)
 		}
-		e, err := decode(stored)
+		e, err := Decode(stored)
 		if err != nil {
 			return nil, head, fmt.Errorf("list of yanked images: entry %d: %w", stored.Seq, err)
 		}
@@ -166,7 +166,8 @@ func Read(ctx context.Context, s *store.Store, trusted Trusted) (map[store.Diges
 	return list, head, nil
 }
 
-func decode(stored store.Entry) (Entry, error) {
+// Decode reads an entry of the log. The error wraps store.ErrCorrupt where it is none.
+func Decode(stored store.Entry) (Entry, error) {
 	var e Entry
 	if err := json.Unmarshal(stored.Payload, &e); err != nil {
 		return Entry{}, fmt.Errorf("%w: %w", store.ErrCorrupt, err)
