@@ -87,6 +87,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	} else if _, err := s.Head(ctx, c.Default); errors.Is(err, fs.ErrNotExist) {
 		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}
+	f.also = (&inUseReporter{store: s, front: f.front, name: frontName(c.Cache), log: log, now: a.now}).run
 	f.announce(a)
 	return f.run(ctx)
 }
@@ -138,8 +139,9 @@ func listenHint(err error) error {
 // frontEnd is a front end with its listeners.
 type frontEnd struct {
 	front *serve.Front
-	tftp  *tftp.Server // nil where TFTP is off
-	web   *web.Server  // nil where HTTP is off
+	tftp  *tftp.Server                // nil where TFTP is off
+	web   *web.Server                 // nil where HTTP is off
+	also  func(context.Context) error // runs beside them; may be nil
 }
 
 // openFrontEnd opens the cache and binds the addresses.
@@ -199,6 +201,9 @@ func (f *frontEnd) run(ctx context.Context) error {
 	}
 	if f.web != nil {
 		runs = append(runs, f.web.Serve)
+	}
+	if f.also != nil {
+		runs = append(runs, f.also)
 	}
 	done := make(chan error, len(runs))
 	for _, run := range runs {
