@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"piimg/store"
+	"piimg/store/disk"
+	"piimg/store/near"
 	"piimg/store/open"
 	"piimg/store/probe"
 	"piimg/store/split"
@@ -137,6 +139,31 @@ func bucketAt(ctx context.Context, where, refs string) (store.Bucket, error) {
 		return nil, err
 	}
 	return split.New(content, logs), nil
+}
+
+// copiesLimit is how many bytes of copies are kept of a server's blobs.
+const copiesLimit = 8 << 30
+
+// withCopies is s for who reads much of what they have written themselves: where it is on a
+// server, with copies in the user's cache.
+func (a *app) withCopies(ctx context.Context, s *store.Store) (*store.Store, error) {
+	where, err := a.location()
+	if err != nil || !open.Remote(where) {
+		return s, err
+	}
+	dir, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	copies, err := disk.Open(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return nil, fmt.Errorf("keep copies of blobs: %w", err)
+	}
+	b := near.New(s.Bucket(), copies, copiesLimit)
+	if err := b.Trim(ctx); err != nil {
+		return nil, err
+	}
+	return s.In(b), nil
 }
 
 // mayShare probes a server before a store is made on it, unless one writer will be all.

@@ -57,6 +57,9 @@ func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) 
 // bench opens or makes the store, and sets up a recipe over it.
 func (a *app) bench(ctx context.Context, file string, o buildOptions) (*store.Store, *workbench, error) {
 	s, err := a.makeStore(ctx)
+	if err == nil {
+		s, err = a.withCopies(ctx, s)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
