@@ -145,25 +145,25 @@ func bucketAt(ctx context.Context, where, refs string) (store.Bucket, error) {
 const copiesLimit = 8 << 30
 
 // withCopies is s for who reads much of what they have written themselves: where it is on a
-// server, with copies in the user's cache.
-func (a *app) withCopies(ctx context.Context, s *store.Store) (*store.Store, error) {
+// server, copies of content are kept in the user's cache, and content is where to read them.
+func (a *app) withCopies(ctx context.Context, s *store.Store) (own, content *store.Store, err error) {
 	where, err := a.location()
 	if err != nil || !open.Remote(where) {
-		return s, err
+		return s, s, err
 	}
 	dir, err := a.cacheDir()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	copies, err := disk.Open(filepath.Join(dir, "blobs"))
 	if err != nil {
-		return nil, fmt.Errorf("keep copies of blobs: %w", err)
+		return nil, nil, fmt.Errorf("keep copies of blobs: %w", err)
 	}
 	b := near.New(s.Bucket(), copies, copiesLimit)
 	if err := b.Trim(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return s.In(b), nil
+	return s.In(b), s.In(near.Reader{Bucket: b}), nil
 }
 
 // mayShare probes a server before a store is made on it, unless one writer will be all.

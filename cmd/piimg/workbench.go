@@ -57,14 +57,19 @@ func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) 
 // bench opens or makes the store, and sets up a recipe over it.
 func (a *app) bench(ctx context.Context, file string, o buildOptions) (*store.Store, *workbench, error) {
 	s, err := a.makeStore(ctx)
-	if err == nil {
-		s, err = a.withCopies(ctx, s)
+	if err != nil {
+		return nil, nil, err
 	}
+	s, content, err := a.withCopies(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
 	w, err := a.workbench(s, file, o)
-	return s, w, err
+	if err != nil {
+		return nil, nil, err
+	}
+	w.pipeline.Content = content
+	return s, w, nil
 }
 
 // workbench loads a recipe and its lock file and sets up the pipeline over s, which may

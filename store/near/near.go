@@ -1,6 +1,9 @@
 // Package near keeps copies of a server's blobs on this machine, so that what was written or
 // read here is not fetched once more: whoever builds looks at the kernel of every image that
-// they publish. What is there is asked of the server each time, and only content is near.
+// they publish.
+//
+// It is for who uses content. What is there, and whether it is whole, is what the server says:
+// a copy is no reason not to write a blob that the server lacks or has damaged.
 package near
 
 import (
@@ -18,8 +21,9 @@ import (
 	"piimg/store"
 )
 
-// Bucket is a bucket far away with copies nearby. It is safe for concurrent use, and several
-// processes may share the copies.
+// Bucket is a bucket far away that keeps a copy of what is put into it; all else is that of the
+// bucket far away. It is safe for concurrent use, and several processes and stores may share
+// the copies.
 type Bucket struct {
 	store.Bucket
 	copies store.Bucket
@@ -55,8 +59,13 @@ func (b *Bucket) Put(ctx context.Context, key string, c store.Content) error {
 	return nil
 }
 
+// Reader is the same bucket for who wants nothing but content: it reads copies.
+type Reader struct{ *Bucket }
+
+var _ store.Bucket = Reader{}
+
 // Get reads a copy, which it makes if need be.
-func (b *Bucket) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+func (b Reader) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	if d, ok := blobOf(key); ok && b.have(ctx, key, d) {
 		if r, err := b.copies.Get(ctx, key, off, n); err == nil {
 			return r, nil

@@ -17,7 +17,11 @@ import (
 
 // A bucket with copies is still a bucket.
 func TestBucket(t *testing.T) {
-	storetest.Run(t, func(*testing.T) store.Bucket { return near.New(mem.New(), mem.New(), 64<<20) })
+	open := func() *near.Bucket { return near.New(mem.New(), mem.New(), 64<<20) }
+	t.Run("writer", func(t *testing.T) { storetest.Run(t, func(*testing.T) store.Bucket { return open() }) })
+	t.Run("reader", func(t *testing.T) {
+		storetest.Run(t, func(*testing.T) store.Bucket { return near.Reader{Bucket: open()} })
+	})
 }
 
 // far counts what is read of a bucket.
@@ -38,7 +42,7 @@ func read(t *testing.T, b store.Bucket, c store.Content) ([]byte, error) {
 
 func TestCopies(t *testing.T) {
 	f, copies := &far{Bucket: mem.New()}, mem.New()
-	open := func() *near.Bucket { return near.New(f, copies, 4000) }
+	open := func() near.Reader { return near.Reader{Bucket: near.New(f, copies, 4000)} }
 	written, old, large := store.Bytes([]byte("written here")), store.Bytes([]byte("written elsewhere")), store.Bytes(make([]byte, 1001))
 	for _, c := range []store.Content{old, large} {
 		if err := f.Put(t.Context(), store.BlobKey(c.Digest), c); err != nil {
@@ -82,6 +86,15 @@ func TestCopies(t *testing.T) {
 	if have, err := store.NewBlobs(b).Has(t.Context(), written.Blob()); have || err != nil {
 		t.Errorf("Has of what only a copy is there of = %v, %v", have, err)
 	}
+	if wrote, err := store.NewBlobs(b.Bucket).Repair(t.Context(), written); !wrote || err != nil {
+		t.Errorf("Repair of what only a copy is there of = %v, %v", wrote, err)
+	}
+	if err := f.Bucket.Put(t.Context(), store.BlobKey(written.Digest), store.Bytes([]byte("wRitten here"))); err != nil {
+		t.Fatal(err)
+	}
+	if wrote, err := store.NewBlobs(b.Bucket).Repair(t.Context(), written); !wrote || err != nil {
+		t.Errorf("Repair of what is damaged and has a copy = %v, %v", wrote, err)
+	}
 	gone := store.Bytes([]byte("gone"))
 	if _, err := read(t, b, gone); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("of what is nowhere: %v", err)
@@ -96,7 +109,7 @@ func TestCopies(t *testing.T) {
 
 func TestTrim(t *testing.T) {
 	f, copies := mem.New(), mem.New()
-	b := near.New(f, copies, 1000)
+	b := near.Reader{Bucket: near.New(f, copies, 1000)}
 	for n := range byte(10) {
 		if _, err := store.NewBlobs(b).Put(t.Context(), store.Bytes(bytes.Repeat([]byte{n}, 200))); err != nil {
 			t.Fatal(err)
