@@ -145,6 +145,9 @@ func (s *Server) run(t testing.TB) {
 	t.Fatalf("%s does not answer:\n%s", s.Kind, log.Bytes())
 }
 
+// Folder is where the server keeps what it stores.
+func (s *Server) Folder() string { return s.root }
+
 // Stop ends the process, as a crash would.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
