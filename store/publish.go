@@ -119,24 +119,21 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 }
 
 // publishedBefore keeps an image that was published long ago, and now again, for as long
-// as if its record were new. The record stays as it is.
+// as if its record were new. The record stays as it is. The note is no lease: it is a root,
+// and roots are read after leases.
 func (l *Lease) publishedBefore(ctx context.Context, d Digest) error {
 	info, err := l.store.bucket.Stat(ctx, RecordKey(d))
 	if err != nil {
 		return fmt.Errorf("record image %s: %w", d.Short(), err)
 	}
-	if l.o.Now().Sub(info.Time) < publishedAgain {
-		return nil
-	}
-	doc, err := json.Marshal(leaseDoc{
-		Version: leaseVersion, Holder: "published again", TTL: int64(PublishedTTL / time.Second),
-		Images: []Digest{d}, Blobs: []Digest{},
-	})
-	if err != nil {
-		return err
-	}
-	if err := l.store.bucket.Put(ctx, leaseFolder+"published-"+d.Hex()+".json", Bytes(doc)); err != nil {
-		return fmt.Errorf("keep image %s: %w", d.Short(), err)
+	if l.o.Now().Sub(info.Time) >= publishedAgain {
+		if err := l.store.bucket.Put(ctx, PublishedKey(d), Bytes([]byte("{}"))); err != nil {
+			return fmt.Errorf("keep image %s: %w", d.Short(), err)
+		}
 	}
 	return l.Confirm(ctx)
 }
+
+// PublishedKey is the key of the note, whose time is when the image was last published
+// that was published before.
+func PublishedKey(d Digest) string { return "published/" + d.Hex() + ".json" }

@@ -215,7 +215,7 @@ func known(key string) bool {
 		return strings.HasPrefix(rest, "log/") // what is there is for the log to judge
 	case "yanked":
 		return strings.HasPrefix(rest, "log/")
-	case "cache", "pins", "leases", "inuse", "gc", "proposals", "referrers", "quarantine":
+	case "cache", "pins", "leases", "inuse", "gc", "proposals", "published", "referrers", "quarantine":
 		return nested
 	}
 	return false

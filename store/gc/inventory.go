@@ -15,6 +15,7 @@ import (
 type inventory struct {
 	blobs     map[store.Digest]blobInfo
 	records   map[store.Digest]time.Time
+	again     map[store.Digest]time.Time      // when images were published that had been before
 	referrers map[store.Digest][]store.Digest // subject to manifests
 	envs      map[string]*logKeys
 	boards    map[string]*logKeys
@@ -41,7 +42,7 @@ type logKeys struct {
 // error: it may be a root.
 func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*inventory, error) {
 	v := &inventory{
-		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
+		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, again: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
 		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{},
 	}
 	for _, prefix := range prefixes {
@@ -65,13 +66,15 @@ func (v *inventory) add(info store.Info) error {
 	kind, rest, _ := strings.Cut(info.Key, "/")
 	known := true
 	switch kind {
-	case "piimg-store.json", "oci-layout", "index.json", "pins", "leases", "inuse", "yanked":
+	case "piimg-store.json", "piimg-refs.json", "oci-layout", "index.json", "pins", "leases", "inuse", "yanked":
 		// what pins, leases and reports say is read by package store, which knows its keys;
 		// that an image was yanked keeps it no longer
 	case "blobs":
 		known = v.addBlob(info, rest)
 	case "images":
-		known = v.addRecord(info, rest)
+		known = addImage(v.records, info, rest)
+	case "published":
+		known = addImage(v.again, info, rest)
 	case "referrers":
 		known = v.addReferrer(rest)
 	case "envs":
@@ -112,13 +115,13 @@ func (v *inventory) addBlob(info store.Info, rest string) bool {
 	return true
 }
 
-func (v *inventory) addRecord(info store.Info, rest string) bool {
+func addImage(to map[store.Digest]time.Time, info store.Info, rest string) bool {
 	name, ok := strings.CutSuffix(rest, ".json")
 	d, err := store.ParseHex(name)
 	if !ok || err != nil {
 		return false
 	}
-	v.records[d] = info.Time
+	to[d] = info.Time
 	return true
 }
 

@@ -129,9 +129,12 @@ func (m *marker) histories(ctx context.Context, logs map[string]*logKeys, folder
 
 func (m *marker) published(_ context.Context, v *inventory) ([]root, error) {
 	var all []root
-	for d, at := range v.records {
-		if at.After(m.now.Add(-m.Published)) {
-			all = append(all, root{digest: d, why: "published " + age(m.now, at)})
+	for n, times := range []map[store.Digest]time.Time{v.records, v.again} {
+		why := []string{"published ", "published again "}[n]
+		for d, at := range times {
+			if at.After(m.now.Add(-m.Published)) {
+				all = append(all, root{digest: d, why: why + age(m.now, at)})
+			}
 		}
 	}
 	slices.SortFunc(all, func(a, b root) int { return a.digest.Compare(b.digest) })

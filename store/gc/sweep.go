@@ -24,7 +24,7 @@ var errStopped = errors.New("the sweep has given no sign of life for too long, o
 
 // rootPrefixes are the keys that are listed once more under the sign. Leases, pins and
 // reports list theirs themselves.
-var rootPrefixes = []string{"boards/", "envs/", "images/", "proposals/", "referrers/"}
+var rootPrefixes = []string{"boards/", "envs/", "images/", "proposals/", "published/", "referrers/"}
 
 // sweep deletes what is due and still in nobody's use.
 func (c *collection) sweep(ctx context.Context, p *plan) (Amount, error) {
@@ -131,7 +131,10 @@ func (s *sweeper) run(ctx context.Context, p *plan) error {
 func (s *sweeper) names(p *plan, images []store.Digest) []string {
 	var keys []string
 	for _, d := range images {
-		keys = append(keys, "images/"+d.Hex()+".json")
+		keys = append(keys, store.RecordKey(d))
+		if _, ok := p.all.again[d]; ok {
+			keys = append(keys, store.PublishedKey(d))
+		}
 		for _, r := range p.all.referrers[d] {
 			keys = append(keys, "referrers/"+d.Hex()+"/"+r.Hex())
 		}
