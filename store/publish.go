@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 )
 
@@ -35,12 +34,8 @@ func (l *Lease) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	}); err != nil {
 		return Digest{}, err
 	}
-	missing, err := l.missing(ctx, i.Blobs())
-	if err != nil {
+	if err := l.store.Complete(ctx, &i); err != nil {
 		return Digest{}, err
-	}
-	if len(missing) > 0 {
-		return Digest{}, l.store.lacks(ctx, &i, missing[0])
 	}
 	if err := l.store.Blobs().Verify(ctx, i.Config); err != nil {
 		return Digest{}, fmt.Errorf("config: %w", err)
@@ -97,13 +92,7 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 	if err := l.Confirm(ctx); err != nil {
 		return err
 	}
-	_, err := l.store.bucket.Stat(ctx, RecordKey(d))
-	if err == nil {
-		return l.publishedBefore(ctx, d)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = l.store.bucket.Create(ctx, RecordKey(d), rec)
-	}
+	err := l.store.bucket.Create(ctx, RecordKey(d), rec)
 	if errors.Is(err, ErrConflict) {
 		return l.publishedBefore(ctx, d)
 	}

@@ -30,6 +30,8 @@ type attachment struct {
 	id   string // of the store
 	open func(context.Context) (*store.Store, error)
 
+	guard *guard // of what boards are given
+
 	mu    sync.Mutex
 	store *store.Store // nil while it is away
 }
@@ -149,16 +151,16 @@ func (t *attachment) Assigned(ctx context.Context, id string) (serve.Assignment,
 	if err != nil {
 		return serve.Assignment{}, unknown{err}
 	}
-	return fleet{s}.Assigned(ctx, id)
+	return fleet{s, t.guard}.Assigned(ctx, id)
 }
 
 // Head is that of the store.
-func (t *attachment) Head(ctx context.Context, env string) (serve.Head, error) {
+func (t *attachment) Head(ctx context.Context, env string, good serve.Head) (serve.Head, error) {
 	s, err := t.get(ctx)
 	if err != nil {
 		return serve.Head{}, unknown{err}
 	}
-	return fleet{s}.Head(ctx, env)
+	return fleet{s, t.guard}.Head(ctx, env, good)
 }
 
 // Find is that of the store.

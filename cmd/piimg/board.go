@@ -85,9 +85,18 @@ func (a *app) setBoard(ctx context.Context, name, reason string, choose func(*st
 	if err != nil {
 		return err
 	}
-	o, err := choose(s, board.Options{Actor: a.actor(), Reason: reason, Now: a.now})
+	rules, err := a.rules()
 	if err != nil {
 		return err
+	}
+	o, err := choose(s, board.Options{Actor: a.actor(), Reason: reason, Now: a.now, Trusted: rules.TrustedYank(a.now())})
+	if err != nil {
+		return err
+	}
+	if !o.Image.IsZero() { // front ends ask the same
+		if err := rules.CheckImage(ctx, s, "*", o.Image, a.now()); err != nil {
+			return fmt.Errorf("assign board %s: %w", id, err)
+		}
 	}
 	set, err := board.Set(ctx, s, id, o)
 	if err != nil {

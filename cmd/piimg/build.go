@@ -71,7 +71,7 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
-	findings, err := w.lint(ctx, image)
+	findings, err := lintImage(ctx, s, image, w.boards, w.recipe.Bootloader)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,11 @@ func runFsck(ctx context.Context, a *app, o fsckOptions) (*fsck.Report, error) {
 		return nil, err
 	}
 	if o.chain {
-		a.ui.warn("no trust file is configured: signatures are not checked")
+		if v, err := a.signatures(s); err != nil {
+			return nil, err
+		} else if v != nil {
+			look.Signatures = v
+		}
 	}
 	sources, err := a.repairSources(ctx, o)
 	if err != nil {

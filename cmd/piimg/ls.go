@@ -31,7 +31,11 @@ func newLs(a *app) *cobra.Command {
 			}
 			return table(a.out, "IMAGE\tNAME\tPUBLISHED\tBY\tRUN BY", func(line func(string, ...any)) {
 				for _, i := range images {
-					line("%s\t%s\t%s\t%s\t%s", i.Image.Short(), i.Name, when(i.Time), i.Actor, strings.Join(i.Envs, ", "))
+					by := strings.Join(i.Envs, ", ")
+					if i.Yanked != "" {
+						by = strings.TrimPrefix(by+" (yanked: "+i.Yanked+")", " ")
+					}
+					line("%s\t%s\t%s\t%s\t%s", i.Image.Short(), i.Name, when(i.Time), i.Actor, by)
 				}
 			})
 		},
@@ -43,7 +47,8 @@ func newLs(a *app) *cobra.Command {
 // listed is one published image.
 type listed struct {
 	store.Record
-	Envs []string `json:"envs"` // that run it now
+	Envs   []string `json:"envs"`             // that run it now
+	Yanked string   `json:"yanked,omitempty"` // why nobody may promote it; "" where they may
 }
 
 // listImages are the published images, the newest first.
@@ -68,6 +73,10 @@ func listImages(ctx context.Context, a *app) ([]listed, error) {
 		}
 		runs[head.Image] = append(runs[head.Image], name)
 	}
+	yanked, err := a.yanked(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	images := []listed{}
 	for r, err := range s.Images(ctx) {
 		if ctx.Err() == nil && errors.Is(err, store.ErrCorrupt) {
@@ -77,7 +86,7 @@ func listImages(ctx context.Context, a *app) ([]listed, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list images: %w", err)
 		}
-		images = append(images, listed{r, append([]string{}, runs[r.Image]...)})
+		images = append(images, listed{r, append([]string{}, runs[r.Image]...), yanked[r.Image].Reason})
 	}
 	slices.SortStableFunc(images, func(a, b listed) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Image.Hex(), b.Image.Hex()))

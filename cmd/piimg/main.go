@@ -31,6 +31,8 @@ type app struct {
 	store      string // --store
 	refs       string // --refs
 	configFile string // --config
+	key        string // --key
+	trust      string // --trust
 }
 
 // system is the app of a real process.

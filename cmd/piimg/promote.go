@@ -2,15 +2,26 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"piimg/cmd/piimg/config"
 	"piimg/store"
 	"piimg/store/env"
 )
 
+// stepOptions are the flags of promote and rollback.
+type stepOptions struct {
+	reason  string
+	from    string // store that has the image, where this one does not
+	expect  int64  // step that is the head; below 0 for any
+	expires config.Duration
+	propose bool
+}
+
 func newPromote(a *app) *cobra.Command {
-	var reason, from string
+	var o stepOptions
 	c := &cobra.Command{
 		Use:   "promote IMAGE ENV",
 		Short: "Make an environment run an image",
@@ -20,9 +31,14 @@ named by digest or by another environment that runs it.
 
 With --from-store the image is copied from another store first, as with piimg cp, and IMAGE
 is what that store calls it. The step is written last and names that store; what is set up
-for this store counts, such as its policy.` + "\n" + exitCodes,
+for this store counts, such as its policy.
+
+What the policy of the environment asks ([policy.ENV] in the configuration file) is checked
+first, and the step is signed with your key where you have one. Where several have to sign,
+--propose writes it down for them, and piimg approve makes the step.` + "\n" + exitCodes,
 		Example: `  piimg promote sha256:4f1c9a02 dev
   piimg promote dev prod --reason "kernel 6.12.47"
+  piimg promote staging prod --propose
   piimg promote staging prod --from-store 's3://images/factory?endpoint=https://s3.example.org'`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -30,30 +46,89 @@ for this store counts, such as its policy.` + "\n" + exitCodes,
 			if err != nil {
 				return err
 			}
-			e, err := promote(cmd.Context(), a, s, args[0], args[1], reason, from)
+			if o.propose {
+				return a.proposePromotion(cmd.Context(), s, args[0], args[1], o)
+			}
+			e, err := promote(cmd.Context(), a, s, args[0], args[1], o)
 			if err != nil {
 				return err
 			}
 			return a.printStep(e)
 		},
 	}
-	c.Flags().StringVar(&from, "from-store", "", "store that has the image, where this one does not")
-	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
+	c.Flags().StringVar(&o.from, "from-store", "", "store that has the image, where this one does not")
+	c.Flags().Var(&o.expires, "expires", "how long others may promote from this step, such as 30d; boards go on in any case")
+	a.stepFlags(c, &o)
 	return c
 }
 
-func promote(ctx context.Context, a *app, s *store.Store, ref, name, reason, from string) (env.Entry, error) {
-	if err := store.CheckEnv(name); err != nil {
-		return env.Entry{}, usageError{err}
+// stepFlags are the flags that promote and rollback have in common.
+func (a *app) stepFlags(c *cobra.Command, o *stepOptions) {
+	c.Flags().StringVar(&o.reason, "reason", "", "why, for the history")
+	c.Flags().Int64Var(&o.expect, "expect", -1, "step that has to be the head now, 0 for none: else somebody was faster")
+	c.Flags().BoolVar(&o.propose, "propose", false, "write the step down for others to approve")
+	a.keyFlag(c)
+}
+
+// head is the step that has to be the head, nil for any.
+func (o stepOptions) head() *int64 {
+	if o.expect < 0 {
+		return nil
 	}
-	image, source, err := a.find(ctx, s, ref, from)
+	return &o.expect
+}
+
+// promotion finds the image and asks for the rules.
+func promotion(ctx context.Context, a *app, s *store.Store, ref, name string, o stepOptions) (env.PromoteOptions, error) {
+	if err := store.CheckEnv(name); err != nil {
+		return env.PromoteOptions{}, usageError{err}
+	}
+	rules, err := a.stepRules(ctx)
+	if err != nil {
+		return env.PromoteOptions{}, err
+	}
+	found, err := a.find(ctx, s, ref, o.from)
+	if err != nil {
+		return env.PromoteOptions{}, err
+	}
+	p := env.PromoteOptions{
+		Env: name, Image: found.image, Source: found.source, From: found.store,
+		Actor: a.actor(), Reason: o.reason, Expect: o.head(), Rules: rules, Now: a.now,
+	}
+	if o.expires > 0 {
+		p.Expires = a.now().Add(time.Duration(o.expires))
+	}
+	return p, nil
+}
+
+func promote(ctx context.Context, a *app, s *store.Store, ref, name string, o stepOptions) (env.Entry, error) {
+	p, err := promotion(ctx, a, s, ref, name, o)
 	if err != nil {
 		return env.Entry{}, err
 	}
-	o := env.PromoteOptions{Env: name, Image: image, Source: source, Actor: a.actor(), Reason: reason, Now: a.now}
-	e, err := env.Promote(ctx, s, o)
+	e, err := env.Promote(ctx, s, p)
 	if err == nil && e.Seq == 1 && !e.Unchanged {
 		a.ui.say("%s is a new environment", name)
 	}
 	return e, err
+}
+
+func (a *app) proposePromotion(ctx context.Context, s *store.Store, ref, name string, o stepOptions) error {
+	p, err := promotion(ctx, a, s, ref, name, o)
+	if err != nil {
+		return err
+	}
+	proposal, err := env.Propose(ctx, s, p)
+	if err != nil {
+		return err
+	}
+	return a.printProposed(proposal, p.Rules)
+}
+
+// printProposed prints a new proposal, or the step that there is already.
+func (a *app) printProposed(p env.Proposal, r env.Rules) error {
+	if p.Unchanged {
+		return a.printStep(p.Entry)
+	}
+	return a.printProposal(p, r)
 }

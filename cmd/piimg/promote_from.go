@@ -7,33 +7,39 @@ import (
 	"piimg/store/env"
 )
 
-// bring copies the image that ref names in another store, and says what it is called here
-// and where it comes from. Whoever promotes it writes the log entry after that: what an
-// interrupted promotion leaves is content that nothing names, and the next one finds it.
-func (a *app) bring(ctx context.Context, where string, to *store.Store, ref string) (store.Digest, *env.Source, error) {
+// origin is an image and where it comes from.
+type origin struct {
+	image  store.Digest
+	source *env.Source  // the environment that runs it, or the store that it is copied from
+	store  *store.Store // that source is in, where that is another store
+}
+
+// bring copies the image that ref names in another store. Whoever promotes it writes the log
+// entry after that: what an interrupted promotion leaves is content that nothing names, and
+// the next one finds it.
+func (a *app) bring(ctx context.Context, where string, to *store.Store, ref string) (origin, error) {
 	from, err := a.openNamed(ctx, where)
 	if err != nil {
-		return store.Digest{}, nil, err
+		return origin{}, err
 	}
 	found, err := resolve(ctx, from, ref)
 	if err != nil {
-		return store.Digest{}, nil, err
+		return origin{}, err
 	}
 	if err := a.copyImage(ctx, from, to, found.Image); err != nil {
-		return store.Digest{}, nil, err
+		return origin{}, err
 	}
-	return found.Image, &env.Source{Store: from.ID(), Env: found.Env, Seq: found.Seq}, nil
+	return origin{found.Image, &env.Source{Store: from.ID(), Env: found.Env, Seq: found.Seq}, from}, nil
 }
 
-// find is the image that ref names and where it comes from: the environment that runs it,
-// or the store that it is copied from.
-func (a *app) find(ctx context.Context, s *store.Store, ref, from string) (store.Digest, *env.Source, error) {
+// find is the image that ref names, copied from the store from unless that is "".
+func (a *app) find(ctx context.Context, s *store.Store, ref, from string) (origin, error) {
 	if from != "" {
 		return a.bring(ctx, from, s, ref)
 	}
 	found, err := resolve(ctx, s, ref)
 	if err != nil || found.Env == "" {
-		return found.Image, nil, err
+		return origin{image: found.Image}, err
 	}
-	return found.Image, &env.Source{Env: found.Env, Seq: found.Seq}, nil
+	return origin{image: found.Image, source: &env.Source{Env: found.Env, Seq: found.Seq}}, nil
 }

@@ -68,6 +68,9 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if err != nil {
 		return err
 	}
+	if s.guard, err = a.guard(); err != nil {
+		return err
+	}
 	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP} {
 		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
 			return hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
@@ -84,7 +87,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	}
 	if c.Default == "" {
 		a.ui.warn("no --default: only boards that piimg board set names get files")
-	} else if _, err := s.Head(ctx, c.Default); errors.Is(err, fs.ErrNotExist) {
+	} else if _, err := s.Head(ctx, c.Default, serve.Head{}); errors.Is(err, fs.ErrNotExist) {
 		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}
 	f.also = (&inUseReporter{store: s, front: f.front, name: frontName(c.Cache), log: log, now: a.now}).run
@@ -94,15 +97,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 
 // serveConfig is the configuration file with the flags over it.
 func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
-	file, optional := cmp.Or(a.configFile, a.getenv("PIIMG_CONFIG")), false
-	if file == "" {
-		dir, err := a.dir("XDG_CONFIG_HOME", ".config")
-		if err != nil {
-			return config.Serve{}, err
-		}
-		file, optional = filepath.Join(dir, "config.toml"), true
-	}
-	whole, err := config.Load(file, optional)
+	whole, _, err := a.config()
 	if err != nil {
 		return config.Serve{}, err
 	}

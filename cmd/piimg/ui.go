@@ -145,7 +145,19 @@ func (u *ui) clear() {
 }
 
 // warn writes a warning.
-func (u *ui) warn(format string, args ...any) { u.say("piimg: warning: "+format, args...) }
+func (u *ui) warn(format string, args ...any) {
+	u.say("piimg: warning: %s", harmless(fmt.Sprintf(format, args...)))
+}
+
+// harmless is text without what would move a terminal's cursor, but with its lines: what
+// others have written to a store may be in it.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for n, line := range lines {
+		lines[n] = printable(line)
+	}
+	return strings.Join(lines, "\n")
+}
 
 // fail writes an error and its hint. What has been reported already is not repeated.
 func (u *ui) fail(err error) {
@@ -162,9 +174,9 @@ func (u *ui) fail(err error) {
 }
 
 func (u *ui) complain(text, hint string) {
-	u.say("piimg: error: %s", text)
+	u.say("piimg: error: %s", harmless(text))
 	if hint != "" {
-		u.say("piimg: hint: %s", hint)
+		u.say("piimg: hint: %s", harmless(hint))
 	}
 }
 

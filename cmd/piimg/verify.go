@@ -17,7 +17,9 @@ func newVerify(a *app) *cobra.Command {
 		Short: "Read every byte of an image, and say of each file whether it is right",
 		Long: `verify reads the manifest, the config and every file of an image to its end and compares
 size and digest with what the manifest says. A file of several parts is hashed as a whole
-too. Nothing is written. Exit code 3 stands for damage, 1 for an image that could not be
+too. Where a trust file is configured, it says who has signed the image, and checks that the
+environments which run it have the signatures that they ask for. Nothing is written. Exit
+code 3 stands for damage or a signature that is missing, 1 for an image that could not be
 read.` + "\n" + exitCodes,
 		Example: `  piimg verify prod
   piimg verify sha256:4f1c9a02 --json`,
@@ -43,7 +45,18 @@ func runVerify(ctx context.Context, a *app, ref string) ([]fsck.Verdict, error) 
 	if err != nil {
 		return nil, err
 	}
-	return fsck.Image(ctx, s, found.Image, fsck.Options{Progress: a.checkProgress()})
+	o := fsck.Options{Progress: a.checkProgress()}
+	v, err := a.signatures(s)
+	if err != nil {
+		return nil, err
+	}
+	if v != nil {
+		o.Signatures = v
+		if err := v.sayWhoSigned(ctx, a.ui, found.Image); err != nil {
+			return nil, err
+		}
+	}
+	return fsck.Image(ctx, s, found.Image, o)
 }
 
 func (a *app) printVerdicts(all []fsck.Verdict, asJSON bool) error {

@@ -73,11 +73,11 @@ const maxText = 64 << 10
 // Compare says how new differs from old. It reads the files that differ and that it can
 // say something about; the error is that of reading them.
 func Compare(old, new Side) (*Diff, error) {
-	d := &Diff{Files: []FileChange{}, Texts: []TextChange{}, Trees: []TreeChange{}, Entries: []EntryChange{}}
+	d := &Diff{Texts: []TextChange{}, Trees: []TreeChange{}, Entries: []EntryChange{}}
 	if old.Kernel != new.Kernel {
 		d.Kernel = &Change{old.Kernel, new.Kernel}
 	}
-	d.compareFiles(old.List, new.List)
+	d.Files = CompareFiles(old.List, new.List)
 	d.Fetch = newBytes(old.List, new.List)
 	for _, c := range d.Files {
 		if c.Kind == Removed || c.Kind == Mode {
@@ -91,7 +91,9 @@ func Compare(old, new Side) (*Diff, error) {
 	return d, nil
 }
 
-func (d *Diff) compareFiles(old, new []store.File) {
+// CompareFiles says which files differ, by path. It reads none of them.
+func CompareFiles(old, new []store.File) []FileChange {
+	changes := []FileChange{}
 	was := map[string]store.File{}
 	for _, f := range old {
 		was[f.Path] = f
@@ -101,17 +103,18 @@ func (d *Diff) compareFiles(old, new []store.File) {
 		delete(was, f.Path)
 		switch {
 		case !known:
-			d.Files = append(d.Files, FileChange{f.Path, Added, store.File{}, f})
+			changes = append(changes, FileChange{f.Path, Added, store.File{}, f})
 		case before.Digest != f.Digest:
-			d.Files = append(d.Files, FileChange{f.Path, Changed, before, f})
+			changes = append(changes, FileChange{f.Path, Changed, before, f})
 		case before.Mode != f.Mode:
-			d.Files = append(d.Files, FileChange{f.Path, Mode, before, f})
+			changes = append(changes, FileChange{f.Path, Mode, before, f})
 		}
 	}
 	for _, f := range was {
-		d.Files = append(d.Files, FileChange{f.Path, Removed, f, store.File{}})
+		changes = append(changes, FileChange{f.Path, Removed, f, store.File{}})
 	}
-	slices.SortFunc(d.Files, func(a, b FileChange) int { return cmp.Compare(a.Path, b.Path) })
+	slices.SortFunc(changes, func(a, b FileChange) int { return cmp.Compare(a.Path, b.Path) })
+	return changes
 }
 
 // newBytes is the size of the parts of new that old does not have, each once.

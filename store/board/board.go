@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"piimg/store"
+	"piimg/store/yank"
 )
 
 // Mode is where a board boots from.
@@ -56,12 +57,15 @@ type Options struct {
 	Actor  string
 	Reason string
 
+	Trusted yank.Trusted // whose entries of the list of yanked images count; nil: all
+
 	Now   func() time.Time // nil for the clock
 	Nonce func() string    // nil for 128 random bits
 }
 
 // Set assigns the board. An Image has to be complete in the store; what is missing is
-// named, by an error that wraps io/fs.ErrNotExist or store.ErrCorrupt. Where the board
+// named, by an error that wraps io/fs.ErrNotExist or store.ErrCorrupt. One that was yanked is
+// refused with a [yank.Error]. Where the board
 // is assigned to the same already, that assignment comes back, Unchanged. The error wraps
 // store.ErrConflict and names the winner where somebody else sets the board meanwhile.
 func Set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, error) {
@@ -80,6 +84,9 @@ func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, err
 	}
 	lease := s.NewLease(store.LeaseOptions{}) // on nothing, where no image is named
 	if !a.Image.IsZero() {
+		if err := yank.Check(ctx, s, a.Image, o.Trusted); err != nil {
+			return Assignment{}, err
+		}
 		held, err := s.HoldImage(ctx, store.LeaseOptions{Holder: a.Actor + ", for board " + string(id), Now: o.Now}, a.Image)
 		if err != nil {
 			return Assignment{}, err

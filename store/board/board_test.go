@@ -18,6 +18,7 @@ import (
 	"piimg/store"
 	"piimg/store/board"
 	"piimg/store/mem"
+	"piimg/store/yank"
 )
 
 func TestParseID(t *testing.T) {
@@ -396,5 +397,18 @@ func TestUnsetAndHistory(t *testing.T) {
 	}
 	if d := cmp.Diff([]board.Mode{board.Net, board.Local, board.Unset}, modes); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}
+
+// TestYankedImages: no board is set to one.
+func TestYankedImages(t *testing.T) {
+	s, img := newStore(t)
+	if _, err := yank.Set(t.Context(), s, yank.Options{Image: img, Actor: "bob", Reason: "bad"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := board.Set(t.Context(), s, "3d1d1c36", board.Options{Image: img, Actor: "alice"})
+	var yanked *yank.Error
+	if !errors.As(err, &yanked) {
+		t.Errorf("Set = %v; want a yank.Error", err)
 	}
 }

@@ -8,19 +8,15 @@ import (
 	"path/filepath"
 )
 
-// makeFolder makes dir, which is the bucket's or below it, and its parents, and syncs their
+// makeFolder makes dir, which is below the bucket's, and its parents, and syncs their
 // names the first time this process comes by: a folder that is there may be the work
 // of a process that died before it could.
 func (b *Bucket) makeFolder(dir string) error {
-	if _, ok := b.synced.Load(dir); ok {
+	if dir == b.dir {
 		return nil
 	}
-	if dir == b.dir {
-		err := b.makeFolders(dir)
-		if err == nil {
-			b.synced.Store(dir, true)
-		}
-		return err
+	if _, ok := b.synced.Load(dir); ok {
+		return nil
 	}
 	if err := b.makeFolder(filepath.Dir(dir)); err != nil {
 		return err
@@ -44,15 +40,11 @@ func (b *Bucket) forget(err error) error {
 	return err
 }
 
-func notFolder(dir string) error {
-	return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
-}
-
 // makeFolders is os.MkdirAll with the names of the folders that it makes synced.
 func (b *Bucket) makeFolders(dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		return notFolder(dir)
+		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -124,7 +124,7 @@ func (o *PromoteOptions) checkStep(ctx context.Context, from *store.Store, e Ent
 		return err
 	}
 	if err := o.Rules.Trust.Check(o.Rules.claim(e, now, now), e.Sigs).Need(n, sign.Promoter(e.Env)); err != nil {
-		return &Refusal{fmt.Sprintf("%s does not count today: %v", describe(e), err), "trust file", again}
+		return &Refusal{fmt.Sprintf("%s does not count today: %v", describe(e), err), "trust file " + o.Rules.TrustFile, again}
 	}
 	return nil
 }

@@ -15,9 +15,10 @@ import (
 // guard.
 type Rules struct {
 	Policies map[string]Policy // by environment; "*" is of those that have none
-	Where    string            // file that the policies are written in, for errors
 	Trust    *sign.Trust       // whose signatures count; nil: signatures are off
 	Signer   sign.Signer       // signs the steps that are made; nil: they are not signed
+
+	Where, TrustFile string // files that Policies and Trust are written in, for errors
 }
 
 // Policy is what is asked of the steps of one environment.
@@ -98,11 +99,13 @@ func (r Rules) mayRun(ctx context.Context, s *store.Store, name string, image st
 	if err := yank.Check(ctx, s, image, r.TrustedYank(now)); err != nil {
 		return err
 	}
-	return r.checkImage(ctx, s, name, image, now)
+	return r.CheckImage(ctx, s, name, image, now)
 }
 
-// checkImage checks the signatures of an image.
-func (r Rules) checkImage(ctx context.Context, s *store.Store, name string, image store.Digest, now time.Time) error {
+// CheckImage says by nil that an image carries the signatures that the policy of an
+// environment asks for; "*" stands for boards that are set to an image. Whether it was yanked
+// is not asked.
+func (r Rules) CheckImage(ctx context.Context, s *store.Store, name string, image store.Digest, now time.Time) error {
 	for _, role := range r.imageRoles(name) {
 		v, err := r.Trust.CheckImage(ctx, s, image, role, now)
 		if err != nil {
@@ -125,10 +128,4 @@ func (r Rules) imageRoles(name string) []string {
 		return []string{sign.Publisher}
 	}
 	return p.Images
-}
-
-// CheckImage says by nil that an image carries the signatures that boards may be given it
-// with: those that the policy of all environments asks for. What a yank says is not asked.
-func (r Rules) CheckImage(ctx context.Context, s *store.Store, image store.Digest, now time.Time) error {
-	return r.checkImage(ctx, s, "*", image, now)
 }

@@ -36,7 +36,7 @@ func newTeam(t *testing.T, who ...string) *team {
 	t.Helper()
 	s := newStore(t, mem.New())
 	m := &team{t: t, store: s, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), keys: map[string]sign.Signer{}, img: images(t, s, "abcdef")}
-	m.rules = env.Rules{Policies: map[string]env.Policy{}, Where: "config.toml"}
+	m.rules = env.Rules{Policies: map[string]env.Policy{}, Where: "config.toml", TrustFile: "trust.jsonl"}
 	for _, w := range who {
 		name, roles, _ := strings.Cut(w, "=")
 		m.trust(name, strings.Split(roles, ",")...)
@@ -194,9 +194,9 @@ func TestProtectedWithoutSignatures(t *testing.T) {
 func TestSignedSteps(t *testing.T) {
 	m := newTeam(t, "alice=promoter:prod", "bob=promoter:dev", "pia=promoter:*")
 	_, err := m.promote("", "a", "prod")
-	m.refused(err, "trust file", "steps of prod have to be signed, and there is no key")
+	m.refused(err, "trust file trust.jsonl)", "steps of prod have to be signed, and there is no key")
 	_, err = m.promote("bob", "a", "prod")
-	m.refused(err, "trust file", "bob, but the key is not trusted as promoter:prod")
+	m.refused(err, "trust file trust.jsonl)", "bob, but the key is not trusted as promoter:prod")
 	e := m.must(m.promote("alice", "a", "prod"))
 	if got := m.rules.Signers(e, m.now).Names(); !slices.Equal(got, []string{"alice"}) {
 		t.Errorf("signed by %v", got)
@@ -218,7 +218,7 @@ func TestSignedSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = m.promote("alice", "dev", "prod")
-	m.refused(err, "trust file", "step 2 of dev", "does not count today", "nobody has")
+	m.refused(err, "trust file trust.jsonl)", "step 2 of dev", "does not count today", "nobody has")
 	// It can be made good, by promoting it again.
 	if e := m.must(m.promote("bob", "dev", "dev")); e.Unchanged || e.Seq != 3 {
 		t.Errorf("signed anew: %+v", e)
@@ -281,9 +281,9 @@ func TestFaultRow40ExpiredSignersAndSteps(t *testing.T) {
 	seen = env.Seen{Seq: head.Seq, Image: head.Image, Entry: head.Digest}
 	m.now = m.now.Add(time.Hour)
 	_, err = m.promote("alice", "b", "dev")
-	m.refused(err, "trust file", "alice, but the key expired on 2026-03-01")
+	m.refused(err, "trust file trust.jsonl)", "alice, but the key expired on 2026-03-01")
 	_, err = m.promote("bob", "dev", "canary")
-	m.refused(err, "trust file", "step 2 of dev", "alice, but the key expired")
+	m.refused(err, "trust file trust.jsonl)", "step 2 of dev", "alice, but the key expired")
 	boot()
 	// A revoked key: who has it already goes on, nobody new begins with it.
 	m.change("alice", func(k *sign.Key) { k.Revoked = m.now })
@@ -453,7 +453,7 @@ func TestApprovals(t *testing.T) {
 		t.Errorf("the same key once more makes step %d, %v", e.Seq, err)
 	}
 	_, _, err = approve("dave", p)
-	m.refused(err, "trust file", "dave, but the key is not trusted as promoter:prod")
+	m.refused(err, "trust file trust.jsonl)", "dave, but the key is not trusted as promoter:prod")
 	_, e, err := approve("bob", p)
 	if err != nil || e.Seq != 1 || e.Image != m.img["a"] || e.Actor != "alicex" {
 		t.Fatalf("two approvals: %+v, %v", e, err)

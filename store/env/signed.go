@@ -69,10 +69,10 @@ func (r Rules) lacks(e Entry, n int, now time.Time) error {
 	case err == nil:
 		return nil
 	case len(e.Sigs) == 0:
-		return &Refusal{fmt.Sprintf("steps of %s have to be signed, and there is no key to do it with", e.Env), "trust file",
+		return &Refusal{fmt.Sprintf("steps of %s have to be signed, and there is no key to do it with", e.Env), "trust file " + r.TrustFile,
 			"say which key is yours: --key FILE, or key in [sign] of the configuration file"}
 	case n == 1:
-		return &Refusal{fmt.Sprintf("the signature does not count: %v", err), "trust file",
+		return &Refusal{fmt.Sprintf("the signature does not count: %v", err), "trust file " + r.TrustFile,
 			"piimg trust show lists whose do; those who may sign the trust file can add a key: piimg trust add"}
 	}
 	rule := "approvals"
@@ -162,4 +162,24 @@ func headAfter(ctx context.Context, s *store.Store, name string, seq int64) (Ent
 		return Entry{}, fmt.Errorf("environment %s: %w", name, err)
 	}
 	return Decode(e, name)
+}
+
+// Vouched is the newest step of an environment whose signatures hold, 0 if none do. It
+// vouches for every step before it, for each names the one that it follows.
+func Vouched(ctx context.Context, s *store.Store, name string, r Rules, now time.Time) (int64, error) {
+	head, err := Head(ctx, s, name)
+	if err != nil {
+		return 0, err
+	}
+	p := newPast(ctx, s, head)
+	for seq := head.Seq; seq > 0; seq-- {
+		e, err := p.at(seq)
+		if err != nil {
+			return 0, err
+		}
+		if r.Check(ctx, s, e, now) == nil {
+			return seq, nil
+		}
+	}
+	return 0, nil
 }

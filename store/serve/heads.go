@@ -187,13 +187,13 @@ func (f *Front) follow(ctx context.Context, e *environment) (Head, error) {
 func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 	asked, cancel := context.WithTimeout(ctx, headTimeout)
 	defer cancel()
-	head, err := f.cfg.Fleet.Head(asked, e.name)
+	good := e.current()
+	head, err := f.cfg.Fleet.Head(asked, e.name, good)
 	e.answered(f.cfg.Now(), err)
 	if err != nil {
 		return Head{}, err
 	}
-	good := e.current()
-	if head.Seq < good.Seq || head.Seq == good.Seq && head != good {
+	if head.Seq < good.Seq || head.Seq == good.Seq && !head.same(good) {
 		return Head{}, fmt.Errorf("head of %s is step %d with %s, but boards have had step %d with %s; is this cache of another store?: %w",
 			e.name, head.Seq, head.Image.Short(), good.Seq, good.Image.Short(), store.ErrCorrupt)
 	}

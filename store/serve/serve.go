@@ -29,9 +29,10 @@ type Fleet interface {
 	// io/fs.ErrNotExist where nobody has told it anything.
 	Assigned(ctx context.Context, board string) (Assignment, error)
 
-	// Head is what env runs now. The error wraps io/fs.ErrNotExist where there is no
-	// such environment.
-	Head(ctx context.Context, env string) (Head, error)
+	// Head is what env runs now, for a front end that gives boards good, zero for none.
+	// What does not go on from good, or must not be served, is an error, and boards keep
+	// what they get. The error wraps io/fs.ErrNotExist where there is no such environment.
+	Head(ctx context.Context, env string, good Head) (Head, error)
 }
 
 // Assignment is what one board has been told to run: an image, else what an
@@ -46,6 +47,12 @@ type Assignment struct {
 type Head struct {
 	Seq   int64        `json:"seq"`
 	Image store.Digest `json:"image"`
+	Entry store.Digest `json:"entry,omitzero"` // of the step as it is stored; zero where the fleet does not say
+}
+
+// same says whether h and good are one step. What was saved by an older version has no Entry.
+func (h Head) same(good Head) bool {
+	return h.Seq == good.Seq && h.Image == good.Image && (h.Entry == good.Entry || good.Entry.IsZero())
 }
 
 // Source is where the cache gets what it lacks; a store.Blobs is one. The reader that

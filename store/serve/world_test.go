@@ -51,7 +51,7 @@ func (f *fleet) Assigned(_ context.Context, board string) (serve.Assignment, err
 	return a, nil
 }
 
-func (f *fleet) Head(_ context.Context, env string) (serve.Head, error) {
+func (f *fleet) Head(_ context.Context, env string, _ serve.Head) (serve.Head, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lookedAt++

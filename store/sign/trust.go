@@ -167,12 +167,13 @@ type Verdict struct {
 	Bad  []string // of each other signature, why it does not
 }
 
-// Names are those of the keys that count.
+// Names are those of the keys that count, sorted.
 func (v Verdict) Names() []string {
 	names := []string{}
 	for _, k := range v.Keys {
 		names = append(names, k.Name)
 	}
+	slices.Sort(names)
 	return names
 }
 
@@ -220,3 +221,6 @@ func (t *Trust) Check(c Claim, sigs []store.Sig) Verdict {
 	}
 	return v
 }
+
+// Counts says whether k may sign in role now.
+func (k Key) Counts(role string, now time.Time) bool { return k.trouble(role, now, now) == "" }

@@ -1,5 +1,5 @@
-// Package config reads the operator's configuration file: what belongs to a machine that
-// serves and not to a recipe.
+// Package config reads the operator's configuration file: what belongs to a machine or to
+// those who run it, and not to a recipe or a store.
 package config
 
 import (
@@ -14,7 +14,9 @@ import (
 
 // Config is the file. Its zero value is what holds without one.
 type Config struct {
-	Serve Serve `toml:"serve"`
+	Serve  Serve             `toml:"serve"`
+	Sign   Sign              `toml:"sign"`
+	Policy map[string]Policy `toml:"policy"` // by environment; "*" for those without one
 }
 
 // Serve is the [serve] table.
@@ -49,6 +51,9 @@ func Load(file string, optional bool) (Config, error) {
 			keys[n] = k.String()
 		}
 		return c, fmt.Errorf("%s: unknown key %s", file, strings.Join(keys, ", "))
+	}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
 }

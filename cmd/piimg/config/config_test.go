@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,7 +27,32 @@ default = "prod"
 cache_size = "1.5 GiB"
 addresses = { "192.0.2.7" = "91cdf03d" }
 `), false)
-	want := Config{Serve{TFTP: ":69", Default: "prod", CacheSize: 3 << 29, Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
+	want := Config{Serve: Serve{TFTP: ":69", Default: "prod", CacheSize: 3 << 29, Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}
+
+func TestLoadPolicy(t *testing.T) {
+	got, err := Load(write(t, `
+[sign]
+key   = "~/.ssh/id_ed25519.pub"
+trust = "trust"
+[policy."*"]
+reason = true
+[policy.dev]
+images = []
+[policy.prod]
+from      = ["staging"]
+soak      = "7d"
+protected = true
+approvals = 2
+images    = ["builder"]
+`), false)
+	want := Config{Sign: Sign{"~/.ssh/id_ed25519.pub", "trust"}, Policy: map[string]Policy{
+		"*": {Reason: true}, "dev": {Images: []string{}},
+		"prod": {From: []string{"staging"}, Soak: Duration(7 * 24 * time.Hour), Protected: true, Approvals: 2, Images: []string{"builder"}},
+	}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}

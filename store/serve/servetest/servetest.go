@@ -30,7 +30,7 @@ func (oneImage) Assigned(context.Context, string) (serve.Assignment, error) {
 	return serve.Assignment{}, fs.ErrNotExist
 }
 
-func (f oneImage) Head(_ context.Context, env string) (serve.Head, error) {
+func (f oneImage) Head(_ context.Context, env string, _ serve.Head) (serve.Head, error) {
 	return serve.Head{Seq: 1, Image: f.image}, nil
 }
 
