@@ -5,9 +5,9 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
+PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
 
-.PHONY: help quickstart build test race lint e2e test-big test-s3-all bench bench-initramfs fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-s3-all bench bench-initramfs bench-tftp fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,14 @@ bench: bench-initramfs ## how long builds without changes, --help, and edits of 
 
 bench-initramfs: ## edit two real root file systems (100 MB to fetch), as piimg and as cpio with gzip, pigz, zstd do
 	go test -tags bench -run '^$$' -bench Initramfs -benchtime 3x -timeout 90m ./cmd/piimg
+
+bench-tftp: .build/rivals ## serve the same files as piimg, dnsmasq, tftpd-hpa and atftpd (as root), in one run, with ratios
+	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench TFTP -benchtime 3x -timeout 60m ./cmd/piimg
+
+# The packages of two TFTP servers exclude each other.
+.build/rivals:
+	mkdir -p $@.new && cd $@.new && apt-get download -qq tftpd-hpa atftpd && for d in *.deb; do dpkg -x $$d $${d%%_*}; done
+	mv $@.new $@
 
 fuzz: ## every fuzz test for 30 seconds
 	@for pkg in $$(go list ./...); do \

@@ -502,7 +502,8 @@ func TestBootRefusesSettings(t *testing.T) {
 		change func(*Board)
 		want   string
 	}{
-		{"pi5", func(b *Board) { b.Board.Model = "pi5" }, `model "pi5" is not simulated, only pi4b, pi400, cm4, cm4s`},
+		{"zero2w", func(b *Board) { b.Board.Model = "zero2w" },
+			`model "zero2w" is not simulated, only pi3b, pi3b+, pi4b, pi400, cm4, cm4s, pi5, pi500, cm5, cm5lite`},
 		{"date", func(b *Board) { b.EEPROMDate = "May 2025" }, `EEPROM date "May 2025" is not a date such as 2025-09-23`},
 		{"style", func(b *Board) { b.Style = "D" }, `probe style "D" is none of A, B, C`},
 		{"mac", func(b *Board) { b.Prefix = PrefixMAC }, `prefix mode mac needs a MAC address of 6 bytes, not ""`},

@@ -15,6 +15,8 @@
 // the order of requests is known to differ between firmware versions, a seed chooses
 // among the orders that were seen.
 //
-// The simulated boards have been booted from dnsmasq 2.90, tftpd-hpa 5.2 and servers made
-// of pin/tftp. Simulated are the boards of the Pi 4 family: see [Simulated].
+// The simulated boards have been booted from dnsmasq 2.90, tftpd-hpa 5.2, atftpd 0.8 and
+// servers made of pin/tftp. Simulated are the Pi 3 (the 3B+ after a published log), the Pi 4
+// family (after a published log) and the Pi 5 family (reconstructed, see bootPi5): see
+// [Simulated].
 package simpi

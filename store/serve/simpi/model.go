@@ -68,12 +68,17 @@ type Model struct {
 type family struct {
 	name   string
 	models []string
+	starts bool // it has a start file, which loads the rest
 	boot   func(context.Context, *session) Outcome
 }
 
-// families are the boards that can be simulated. A Pi 3 or a Pi 5 is another entry.
+// families are the boards that can be simulated.
 func families() []family {
-	return []family{{name: "Pi 4", models: []string{"pi4b", "pi400", "cm4", "cm4s"}, boot: bootPi4}}
+	return []family{
+		{name: "Pi 3", models: []string{"pi3b", "pi3b+"}, starts: true, boot: bootPi3},
+		{name: "Pi 4", models: []string{"pi4b", "pi400", "cm4", "cm4s"}, starts: true, boot: bootPi4},
+		{name: "Pi 5", models: []string{"pi5", "pi500", "cm5", "cm5lite"}, boot: bootPi5},
+	}
 }
 
 // Simulated are the models that [Board.Boot] accepts.
@@ -95,7 +100,8 @@ func (m Model) family() (family, error) {
 }
 
 func (m Model) check() error {
-	if _, err := m.family(); err != nil {
+	fam, err := m.family()
+	if err != nil {
 		return err
 	}
 	if err := m.EEPROMDate.check("EEPROM date"); err != nil {
@@ -107,7 +113,7 @@ func (m Model) check() error {
 	if n := m.FirmwareBlksize; n != 0 && (n < minBlksize || n > maxBlksize) {
 		return fmt.Errorf("firmware block size %d is not between %d and %d", n, minBlksize, maxBlksize)
 	}
-	if len(m.Starts) == 0 || len(m.DTBs) == 0 || len(m.Kernels) == 0 {
+	if fam.starts && len(m.Starts) == 0 || len(m.DTBs) == 0 || len(m.Kernels) == 0 {
 		return fmt.Errorf("model %q needs the names of its start file, device tree and kernel", m.Board.Model)
 	}
 	return nil
@@ -139,8 +145,14 @@ func (m Model) AskedBlksize() int {
 }
 
 // RollsOver says whether a file may have more than 65535 blocks. Whether start4.elf
-// learnt it together with the bootloader is not known; it is taken to have.
-func (m Model) RollsOver() bool { return m.EEPROMDate.or(newestEEPROMDate) >= eepromRollsOver }
+// learnt it together with the bootloader is not known; it is taken to have. A Pi 3 has no
+// bootloader of its own: the age of its firmware stands for it.
+func (m Model) RollsOver() bool {
+	if fam, err := m.family(); err == nil && fam.name == "Pi 3" {
+		return m.FirmwareDate.or(newestFirmwareDay) >= eepromRollsOver
+	}
+	return m.EEPROMDate.or(newestEEPROMDate) >= eepromRollsOver
+}
 
 // kernelFirst says whether this firmware looks for kernel and initramfs before it loads
 // the device tree.

@@ -51,6 +51,12 @@ type packet struct {
 
 var errMalformed = errors.New("malformed packet")
 
+// appendPlainRRQ writes a read request without options, as the boot ROM of a Pi 3 does
+// (documentation of its network boot).
+func appendPlainRRQ(b []byte, name string) []byte {
+	return appendStrings(binary.BigEndian.AppendUint16(b, uint16(opRRQ)), name, "octet")
+}
+
 // appendRRQ writes a read request as the bootloader's format string has it: the name, the
 // mode "octet", tsize 0, and blksize unless it is 0. There is no timeout and no windowsize.
 func appendRRQ(b []byte, name string, blksize int) []byte {

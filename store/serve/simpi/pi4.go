@@ -17,7 +17,8 @@ func bootPi4(ctx context.Context, s *session) Outcome {
 	if outcome != "" {
 		return outcome
 	}
-	return pi4Firmware(ctx, s, boot)
+	s.enter(StageFirmware, s.board.AskedBlksize())
+	return firmware(ctx, s, boot)
 }
 
 // pi4EEPROM is the first stage. It returns an outcome where the boot ends in it.
@@ -100,9 +101,8 @@ func (s *session) startFirmware(ctx context.Context, files configtxt.Files) bool
 	return ok
 }
 
-// pi4Firmware is start4.elf.
-func pi4Firmware(ctx context.Context, s *session, boot *configtxt.Settings) Outcome {
-	s.enter(StageFirmware, s.board.AskedBlksize())
+// firmware is start4.elf, and start.elf of a Pi 3.
+func firmware(ctx context.Context, s *session, boot *configtxt.Settings) Outcome {
 	s.miss(ctx, "recovery.elf")
 	s.findConfig(ctx)
 	s.miss(ctx, "dt-blob.bin")
@@ -151,7 +151,9 @@ func (s *session) loadSettings(ctx context.Context, boot *configtxt.Settings, fi
 	fw := s.eval(ctx, s.findConfig(ctx), configtxt.Firmware)
 	exists := func(name string) bool { return s.exists(ctx, name) }
 	s.loadOverlays(ctx, configtxt.Resolve(boot, fw, s.board.Board, exists), m)
-	s.loadCmdline(ctx, files.Cmdline)
+	if !s.log.cmdline || s.found(ctx, files.Cmdline) {
+		s.loadCmdline(ctx, files.Cmdline)
+	}
 }
 
 // findConfig probes for config.txt, then reads it.
@@ -219,10 +221,16 @@ func (s *session) loadDeviceTree(ctx context.Context, files configtxt.Files) {
 
 // overlayMap reads the map of overlay names; without one, names are taken as they are.
 func (s *session) overlayMap(ctx context.Context, dir string) *overlaymap.Map {
-	name := dir + "overlay_map.dtb"
+	name := dir + overlayMapName
 	if !s.found(ctx, name) {
 		return nil
 	}
+	return s.readOverlayMap(ctx, name)
+}
+
+const overlayMapName = "overlay_map.dtb"
+
+func (s *session) readOverlayMap(ctx context.Context, name string) *overlaymap.Map {
 	text, ok := s.text(ctx, name)
 	if !ok {
 		return nil
@@ -241,22 +249,42 @@ func (s *session) loadOverlays(ctx context.Context, files configtxt.Files, m *ov
 	}
 }
 
+// loadOverlay looks for an overlay and then reads it.
 func (s *session) loadOverlay(ctx context.Context, dir, name string, m *overlaymap.Map) Overlay {
-	actual := name
-	if m != nil {
-		var err error
-		if actual, err = m.Resolve(name, s.board.Platform); err != nil {
-			s.fail("dtoverlay="+name+": "+err.Error(), "remove the overlay or choose another for "+s.board.Board.Model)
-			return Overlay{Name: name}
-		}
+	file := s.overlayFile(dir, name, m)
+	if file == "" {
+		return Overlay{Name: name}
 	}
-	file := dir + actual + ".dtbo"
 	if !s.found(ctx, file) {
 		s.fail("overlay "+file+" is missing", "add it; dtoverlay="+name+" asks for it")
 		return Overlay{Name: name}
 	}
 	f, _ := s.load(ctx, file)
 	return Overlay{Name: name, File: f}
+}
+
+// readOverlay reads an overlay at once.
+func (s *session) readOverlay(ctx context.Context, dir, name string, m *overlaymap.Map) Overlay {
+	file := s.overlayFile(dir, name, m)
+	if file == "" {
+		return Overlay{Name: name}
+	}
+	f, _ := s.load(ctx, file)
+	return Overlay{Name: name, File: f}
+}
+
+// overlayFile is the file that the map has for an overlay, and "" where it has none for
+// this board.
+func (s *session) overlayFile(dir, name string, m *overlaymap.Map) string {
+	actual := name
+	if m != nil {
+		var err error
+		if actual, err = m.Resolve(name, s.board.Platform); err != nil {
+			s.fail("dtoverlay="+name+": "+err.Error(), "remove the overlay or choose another for "+s.board.Board.Model)
+			return ""
+		}
+	}
+	return dir + actual + ".dtbo"
 }
 
 // loadCmdline reads the kernel's command line, which may be missing.
@@ -275,12 +303,8 @@ func (s *session) loadStub(ctx context.Context, files configtxt.Files) {
 		}
 		return
 	}
-	times := 3
-	if s.board.Seed != 0 {
-		times = s.times()
-	}
 	for _, name := range files.ArmStubs {
-		if !s.foundTimes(ctx, name, times) {
+		if !s.foundTimes(ctx, name, s.times(3)) {
 			s.fail("armstub "+name+" is missing", "add it, or remove armstub= from config.txt")
 			continue
 		}

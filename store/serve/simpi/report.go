@@ -12,7 +12,10 @@ import (
 type Stage string
 
 const (
-	StageEEPROM   Stage = "eeprom" // the bootloader in the flash memory
+	StageROM      Stage = "rom"    // the boot ROM of a Pi 3
+	StageBootcode Stage = "boot"   // bootcode.bin of a Pi 3
+	StageEEPROM   Stage = "eeprom" // the bootloader in the flash memory of a Pi 4 or 5
+	StageStart    Stage = "start"  // start.elf of a Pi 3
 	StageFirmware Stage = "start4" // start4.elf
 )
 

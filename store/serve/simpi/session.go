@@ -3,6 +3,7 @@ package simpi
 import (
 	"context"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -23,6 +24,8 @@ type session struct {
 	stage    Stage
 	link     link
 	prefix   string          // before every name; "" once the board has left its folder
+	log      probes          // of the published log that the board follows
+	absolute bool            // names are looked up from the root of the folder: "91cdf03d//config.txt"
 	present  map[string]bool // names that were asked for, and whether they exist
 	pending  *transfer       // a probe that keeps its port until the next request
 	resolved Resolved
@@ -46,7 +49,7 @@ func (s *session) enter(stage Stage, blksize int) {
 
 // request is one request: begun, sent by do, recorded.
 func (s *session) request(req Request, do func(*Request) error) Request {
-	req.Attempt, req.Stage, req.Path = s.attempt, s.stage, s.prefix+req.Name
+	req.Attempt, req.Stage, req.Path = s.attempt, s.stage, s.path(req.Name)
 	req.Start, req.Result = s.since(), Missing
 	if s.err != nil {
 		return req
@@ -61,6 +64,14 @@ func (s *session) request(req Request, do func(*Request) error) Request {
 	s.report.Requests = append(s.report.Requests, req)
 	s.opts.After(n, req)
 	return req
+}
+
+// path is what the board asks for when it wants name.
+func (s *session) path(name string) string {
+	if s.absolute {
+		return s.prefix + "/" + name
+	}
+	return s.prefix + name
 }
 
 // settle ends the probe that is still open.
@@ -109,7 +120,7 @@ func (s *session) miss(ctx context.Context, name string) Result {
 
 // found probes once, or as often as the seed says: one to three probes were seen.
 func (s *session) found(ctx context.Context, name string) bool {
-	return s.foundTimes(ctx, name, s.times())
+	return s.foundTimes(ctx, name, s.times(1))
 }
 
 func (s *session) foundTimes(ctx context.Context, name string, times int) bool {
@@ -131,9 +142,28 @@ func (s *session) find(ctx context.Context, names []string) (string, bool) {
 	return "", false
 }
 
-func (s *session) times() int {
+// probes is how often a published log shows that files were looked for; 0 is once.
+type probes struct {
+	kernel, initramfs int
+	cmdline           bool // before it is read
+}
+
+// usual is what the published log has for name.
+func (s *session) usual(name string) int {
+	base := path.Base(name)
+	switch {
+	case slices.Contains(s.board.Kernels, base):
+		return max(1, s.log.kernel)
+	case strings.HasPrefix(base, "initramfs"):
+		return max(1, s.log.initramfs)
+	}
+	return 1
+}
+
+// times is how often a file is looked for: as in the published log, or as the seed says.
+func (s *session) times(usual int) int {
 	if s.board.Seed == 0 {
-		return 1
+		return usual
 	}
 	return 1 + s.rng.IntN(3)
 }
@@ -151,7 +181,7 @@ func (s *session) exists(ctx context.Context, name string) bool {
 	if known, ok := s.present[name]; ok {
 		return known
 	}
-	return s.found(ctx, name)
+	return s.foundTimes(ctx, name, s.times(s.usual(name)))
 }
 
 // config reads config.txt. Without an option acknowledgement the firmware takes each

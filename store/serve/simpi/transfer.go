@@ -35,6 +35,7 @@ var (
 type link struct {
 	server      netip.AddrPort
 	local       netip.Addr // source address; the zero Addr leaves it to the system
+	plain       bool       // asks for no options at all
 	blksize     int        // bytes asked for; 0 does not ask
 	rollsOver   bool       // counts blocks beyond 65535
 	fileTimeout time.Duration
@@ -83,7 +84,11 @@ func (l link) open(ctx context.Context, req *Request) (*transfer, error) {
 		buf: make([]byte, packetBuffer), tsize: -1, blksize: defaultBlksize, sum: sha256.New(),
 	}
 	t.unwatch = context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	if err := t.send(appendRRQ(nil, req.Path, l.blksize)); err != nil {
+	ask := appendRRQ(nil, req.Path, l.blksize)
+	if l.plain {
+		ask = appendPlainRRQ(nil, req.Path)
+	}
+	if err := t.send(ask); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -200,7 +205,9 @@ func (t *transfer) first(ctx context.Context) (p packet, found bool, err error) 
 		case p.op == opOACK:
 			return p, true, t.agree(p.options)
 		case p.op == opDATA:
-			t.req.violated(NoOACK)
+			if !t.plain {
+				t.req.violated(NoOACK)
+			}
 			t.req.Blksize = t.blksize
 			return p, true, nil
 		}
