@@ -17,7 +17,7 @@ const maxCached = 32 << 20
 func (c *checker) caches(ctx context.Context) error {
 	keys := c.byKind["cache"]
 	done := c.count("finished steps", len(keys))
-	return each(ctx, keys, func(ctx context.Context, key string) error {
+	return store.Each(ctx, atATime, keys, func(ctx context.Context, key string) error {
 		err := c.cached(ctx, key)
 		done()
 		if err != nil && kindOf(err) == Malformed {

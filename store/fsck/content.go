@@ -35,7 +35,7 @@ func (c *checker) contents(ctx context.Context) error {
 	for _, b := range some {
 		total += b.Size
 	}
-	return each(ctx, some, func(ctx context.Context, b store.Blob) error {
+	return store.Each(ctx, atATime, some, func(ctx context.Context, b store.Blob) error {
 		err := c.read(ctx, b, total)
 		if errors.Is(err, fs.ErrNotExist) {
 			return c.vanished(ctx, b)

@@ -115,6 +115,10 @@ func (r *Report) pick(want func(Finding) bool) []Finding {
 	return some
 }
 
+// atATime is how many objects are read at once: a server far away is waited for more than
+// it is worked with.
+const atATime = 8
+
 // giveUp is how many objects may be unchecked before the store itself is taken to be out
 // of reach.
 const giveUp = 20

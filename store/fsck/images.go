@@ -21,7 +21,7 @@ func (c *checker) records(ctx context.Context) error {
 		}
 	}
 	done := c.count("records", len(keys))
-	return each(ctx, keys, func(ctx context.Context, key string) error {
+	return store.Each(ctx, atATime, keys, func(ctx context.Context, key string) error {
 		defer done()
 		d, ok := store.ImageOf(key)
 		if !ok {
@@ -39,7 +39,7 @@ func (c *checker) records(ctx context.Context) error {
 func (c *checker) manifests(ctx context.Context) error {
 	all := c.sortedImages()
 	done := c.count("manifests", len(all))
-	return each(ctx, all, func(ctx context.Context, i *image) error {
+	return store.Each(ctx, atATime, all, func(ctx context.Context, i *image) error {
 		defer done()
 		return c.manifest(ctx, i)
 	})
@@ -129,7 +129,7 @@ func (c *checker) referrers(ctx context.Context) error {
 			subjects[d] = true // others were collected, and these go too
 		}
 	}
-	return each(ctx, slices.Collect(maps.Keys(subjects)), func(ctx context.Context, d store.Digest) error {
+	return store.Each(ctx, atATime, slices.Collect(maps.Keys(subjects)), func(ctx context.Context, d store.Digest) error {
 		for r, err := range c.store.Referrers(ctx, d) {
 			if err == nil {
 				c.images[d].about = append(c.images[d].about, r.Blobs()...)

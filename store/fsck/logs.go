@@ -51,7 +51,7 @@ func (c *checker) folder(ctx context.Context, folder string, into map[string]*hi
 		}
 	}
 	done := c.count("logs of "+folder, len(keys))
-	return each(ctx, slices.Sorted(maps.Keys(keys)), func(ctx context.Context, log string) error {
+	return store.Each(ctx, atATime, slices.Sorted(maps.Keys(keys)), func(ctx context.Context, log string) error {
 		defer done()
 		name := path.Base(log)
 		w := &walk{checker: c, name: name, log: c.store.Log(log), decode: decode, history: into[name], isEnv: folder == "envs"}

@@ -1,13 +1,13 @@
 package fsck_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +16,7 @@ import (
 	"piimg/store/disk"
 	"piimg/store/env"
 	"piimg/store/fsck"
+	"piimg/store/mem"
 )
 
 // forgetful is a file system that loses at a power cut what was not synced: the bytes of
@@ -102,13 +103,20 @@ func namesOf(dir string) (map[string]uint64, error) {
 // luck says of each thing that was not synced whether it lasts all the same.
 type luck func() bool
 
-// crash makes up in to what is there after a power cut now.
-func (m *forgetful) crash(to string, lasts luck) error { return m.folder(m.root, to, lasts) }
+// crash is what is there after a power cut now, as a bucket.
+func (m *forgetful) crash(ctx context.Context, lasts luck) (store.Bucket, error) {
+	b := mem.New()
+	return b, m.folder(m.root, func(path string, doc []byte) error {
+		key := filepath.ToSlash(strings.TrimPrefix(path, m.root+"/"))
+		if store.CheckKey(key) != nil {
+			return nil // a temporary
+		}
+		return b.Put(ctx, key, store.Bytes(doc))
+	}, lasts)
+}
 
-func (m *forgetful) folder(dir, to string, lasts luck) error {
-	if err := os.Mkdir(to, 0o755); err != nil {
-		return err
-	}
+// folder calls put for what is left below dir.
+func (m *forgetful) folder(dir string, put func(path string, doc []byte) error, lasts luck) error {
 	now, err := namesOf(dir)
 	if err != nil {
 		return err
@@ -129,29 +137,34 @@ func (m *forgetful) folder(dir, to string, lasts luck) error {
 		if ino == 0 {
 			continue
 		}
-		if err := m.entry(filepath.Join(dir, name), filepath.Join(to, name), ino, lasts); err != nil {
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && info.IsDir() {
+			if err := m.folder(path, put, lasts); err != nil {
+				return err
+			}
+			continue
+		}
+		doc, err := m.file(path, ino, lasts)
+		if err == nil {
+			err = put(path, doc)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// entry makes up the file or folder that was at path, with its inode.
-func (m *forgetful) entry(path, to string, ino uint64, lasts luck) error {
-	if info, err := os.Lstat(path); err == nil && info.IsDir() {
-		return m.folder(path, to, lasts)
+// file is what is left of the file that was at path, with its inode.
+func (m *forgetful) file(path string, ino uint64, lasts luck) ([]byte, error) {
+	if doc, synced := m.bytes[ino]; synced {
+		return doc, nil
 	}
-	doc, synced := m.bytes[ino]
-	if !synced {
-		var err error
-		if doc, err = os.ReadFile(path); err != nil {
-			return err
-		}
-		if !lasts() { // a file of its size that holds nothing, as on xfs, or half of it, or none
-			doc = [][]byte{make([]byte, len(doc)), doc[:len(doc)/2], nil}[rand.IntN(3)]
-		}
+	doc, err := os.ReadFile(path)
+	if err == nil && !lasts() { // as long as it was and empty of content, as on xfs, or half of it, or none
+		doc = [][]byte{make([]byte, len(doc)), doc[:len(doc)/2], nil}[rand.IntN(3)]
 	}
-	return os.WriteFile(to, doc, 0o644)
+	return doc, err
 }
 
 // cuts ships v2 and cuts the power at every sync and every named point of every write, with
@@ -161,21 +174,19 @@ func cuts(t *testing.T, kinds []luck, forgets func(*os.File) bool) (states int, 
 	m := newForgetful(t, dir)
 	v1, v2 := imageOf(t, "v1"), imageOf(t, "v2")
 	done := false
-	after := t.TempDir()
 	cut := func(when string) {
 		for _, lasts := range kinds {
 			if len(wrong) >= 3 {
 				return
 			}
 			states++
-			to := filepath.Join(after, strconv.Itoa(states))
-			if err := m.crash(to, lasts); err != nil {
+			after, err := m.crash(t.Context(), lasts)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if err := whole(t, to, v1, v2, done); err != nil {
+			if err := whole(t, after, v1, v2, done); err != nil {
 				wrong = append(wrong, fmt.Errorf("power cut at %s: %w", when, err))
 			}
-			os.RemoveAll(to)
 		}
 	}
 	b := openDisk(t, dir, disk.Hooks{
@@ -198,8 +209,8 @@ func cuts(t *testing.T, kinds []luck, forgets func(*os.File) bool) (states int, 
 }
 
 // whole says what is wrong in a store after a crash.
-func whole(t *testing.T, dir string, v1, v2 store.Digest, promoted bool) error {
-	s, err := store.Open(t.Context(), openDisk(t, dir, disk.Hooks{}))
+func whole(t *testing.T, b store.Bucket, v1, v2 store.Digest, promoted bool) error {
+	s, err := store.Open(t.Context(), b)
 	if err != nil {
 		return err
 	}
