@@ -102,7 +102,7 @@ func (j *Job) NeedFact(stage, key string) string {
 
 // Open reads a file that another stage has made.
 func (j *Job) Open(ctx context.Context, f store.File) (io.ReadCloser, error) {
-	return j.exec.pipeline.Store.OpenFile(ctx, f)
+	return j.exec.pipeline.Read().OpenFile(ctx, f)
 }
 
 // Dir is an empty folder of the job's own; it is removed afterwards.

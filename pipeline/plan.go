@@ -17,6 +17,7 @@ import (
 // its methods may be called concurrently.
 type Pipeline struct {
 	Store    *store.Store
+	Content  *store.Store // where content of Store is read; nil: in Store
 	Stages   []Stage
 	Fetchers []Fetcher
 	Cache    string       // folder for downloads, kept
@@ -38,6 +39,14 @@ func (p *Pipeline) emit(e Event) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.Events(e)
+}
+
+// Read is where content of the store is read.
+func (p *Pipeline) Read() *store.Store {
+	if p.Content != nil {
+		return p.Content
+	}
+	return p.Store
 }
 
 func (p *Pipeline) steps() store.Steps { return p.Store.Steps().Under(p.Lease) }

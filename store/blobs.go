@@ -81,6 +81,32 @@ func (s Blobs) Has(ctx context.Context, b Blob) (bool, error) {
 	return info.Size == b.Size, nil
 }
 
+// lookups is how many objects are asked for at a time.
+const lookups = 8
+
+// Missing are those of blobs that are not stored in their full size, in the same order.
+func (s Blobs) Missing(ctx context.Context, blobs []Blob) ([]Blob, error) {
+	have := make([]bool, len(blobs))
+	places := make([]int, len(blobs))
+	for n := range places {
+		places[n] = n
+	}
+	err := Each(ctx, lookups, places, func(ctx context.Context, n int) (err error) {
+		have[n], err = s.Has(ctx, blobs[n])
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var missing []Blob
+	for n, b := range blobs {
+		if !have[n] {
+			missing = append(missing, b)
+		}
+	}
+	return missing, nil
+}
+
 // Open reads the content named b from its start. The reader answers io.EOF only after
 // all bytes have come and match; bytes that do not end in an error that wraps
 // ErrCorrupt, so that who reads to io.EOF has read the right ones.

@@ -79,30 +79,29 @@ func (s Steps) complete(ctx context.Context, step Step) error {
 	if err := checkFiles(step.Outputs); err != nil {
 		return err
 	}
-	if err := s.hold(ctx, step); err != nil {
-		return err
-	}
+	var parts []Blob
+	of := map[Blob]string{}
 	for _, f := range step.Outputs {
 		for _, b := range f.Parts {
-			if have, err := NewBlobs(s.bucket).Has(ctx, b); err != nil {
-				return err
-			} else if !have {
-				return fmt.Errorf("output %s is gone: %w", f.Path, fs.ErrNotExist)
-			}
+			parts, of[b] = append(parts, b), f.Path
 		}
 	}
-	return nil
+	missing, err := s.missing(ctx, parts)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	return fmt.Errorf("output %s is gone: %w", of[missing[0]], fs.ErrNotExist)
 }
 
-func (s Steps) hold(ctx context.Context, step Step) error {
+// missing are those of blobs that are not there, each held before it is looked for.
+func (s Steps) missing(ctx context.Context, blobs []Blob) ([]Blob, error) {
 	if s.lease == nil {
-		return nil
+		return NewBlobs(s.bucket).Missing(ctx, blobs)
 	}
-	var blobs []Blob
-	for _, f := range step.Outputs {
-		blobs = append(blobs, f.Parts...)
+	if err := s.lease.Hold(ctx, blobs...); err != nil {
+		return nil, err
 	}
-	return s.lease.Hold(ctx, blobs...)
+	return s.lease.missing(ctx, blobs)
 }
 
 // Put remembers step, under its key and as the latest of its name in recipe. Under a lease
@@ -114,20 +113,25 @@ func (s Steps) Put(ctx context.Context, recipe, name string, step Step) error {
 			return err
 		}
 	}
-	doc, err := json.Marshal(step)
-	if err != nil {
-		return err
+	if err := s.write(ctx, stepKey(step.Key), step); err != nil {
+		return fmt.Errorf("remember step %s: %w", name, err)
 	}
-	for _, key := range []string{stepKey(step.Key), lastKey(recipe, name)} {
-		if err := s.bucket.Put(ctx, key, Bytes(doc)); err != nil {
-			return fmt.Errorf("remember step %s: %w", name, err)
-		}
+	if err := s.write(ctx, lastKey(recipe, name), Step{Key: step.Key, Inputs: step.Inputs}); err != nil {
+		return fmt.Errorf("remember step %s: %w", name, err)
 	}
 	return nil
 }
 
-// Last is what the step called name of recipe was when it was last finished, and
-// io/fs.ErrNotExist where nothing is known.
+func (s Steps) write(ctx context.Context, key string, step Step) error {
+	doc, err := json.Marshal(step)
+	if err != nil {
+		return err
+	}
+	return s.bucket.Put(ctx, key, Bytes(doc))
+}
+
+// Last is the key and the inputs of the step called name of recipe when it was last
+// finished, and io/fs.ErrNotExist where nothing is known.
 func (s Steps) Last(ctx context.Context, recipe, name string) (Step, error) {
 	return s.read(ctx, lastKey(recipe, name))
 }

@@ -37,7 +37,7 @@ func TestSteps(t *testing.T) {
 		t.Errorf("Get = %v, want -, got +:\n%s", err, diff)
 	}
 	last, err := s.Steps().Last(t.Context(), "recipe", "kernel")
-	if diff := cmp.Diff(want, last); err != nil || diff != "" {
+	if diff := cmp.Diff(store.Step{Key: want.Key, Inputs: want.Inputs}, last); err != nil || diff != "" {
 		t.Errorf("Last = %v, want -, got +:\n%s", err, diff)
 	}
 	for _, names := range [][2]string{{"recipe", "dtb"}, {"other", "kernel"}, {"recipek", "ernel"}} {

@@ -141,16 +141,20 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 // Complete says which blob of i the store lacks: the error wraps io/fs.ErrNotExist for
 // one that is missing and ErrCorrupt for one of another size.
 func (s *Store) Complete(ctx context.Context, i *Image) error {
-	for _, b := range i.Blobs() {
-		info, err := s.bucket.Stat(ctx, BlobKey(b.Digest))
-		if err != nil {
-			return fmt.Errorf("blob %s of %d bytes (%s): %w", b.Digest.Short(), b.Size, i.using(b), err)
-		}
-		if info.Size != b.Size {
-			return fmt.Errorf("blob %s (%s) has %d bytes, not %d: %w", b.Digest.Short(), i.using(b), info.Size, b.Size, ErrCorrupt)
-		}
+	missing, err := s.Blobs().Missing(ctx, i.Blobs())
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	return nil
+	return s.lacks(ctx, i, missing[0])
+}
+
+// lacks is the error for a blob of i that is not stored as it has to be.
+func (s *Store) lacks(ctx context.Context, i *Image, b Blob) error {
+	have, err := s.bucket.Stat(ctx, BlobKey(b.Digest))
+	if err != nil {
+		return fmt.Errorf("blob %s of %d bytes (%s): %w", b.Digest.Short(), b.Size, i.using(b), err)
+	}
+	return fmt.Errorf("blob %s (%s) has %d bytes, not %d: %w", b.Digest.Short(), i.using(b), have.Size, b.Size, ErrCorrupt)
 }
 
 // using names what b is for.

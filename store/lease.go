@@ -51,6 +51,7 @@ type Lease struct {
 	stop    func() // ends the renewals; nil where there are none
 	images  map[Digest]bool
 	blobs   map[Digest]int64 // sizes
+	seen    map[Blob]bool    // in the store, while they were held
 	renewed time.Time        // before the last write that succeeded, zero if there was none
 	settled bool             // all that is to be held was written, and no sweep seen then
 	gap     bool             // the lease had ended before it was written again
@@ -76,7 +77,7 @@ func (s *Store) NewLease(o LeaseOptions) *Lease {
 	if o.Sleep == nil {
 		o.Sleep = sleep
 	}
-	return &Lease{store: s, o: o, key: newLeaseKey(), images: map[Digest]bool{}, blobs: map[Digest]int64{}}
+	return &Lease{store: s, o: o, key: newLeaseKey(), images: map[Digest]bool{}, blobs: map[Digest]int64{}, seen: map[Blob]bool{}}
 }
 
 func newLeaseKey() string { return leaseFolder + strings.ToLower(rand.Text()) + ".json" }
@@ -174,6 +175,7 @@ func (l *Lease) write(ctx context.Context) error {
 	if !l.renewed.IsZero() && l.lapsed() {
 		// Under another key, for a collection may just be removing the one that ended.
 		l.gap, l.key = true, newLeaseKey()
+		clear(l.seen)
 	}
 	before := l.o.Now()
 	if err := l.store.bucket.Put(ctx, l.key, Bytes(doc)); err != nil {

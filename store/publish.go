@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 )
 
@@ -34,8 +35,12 @@ func (l *Lease) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 	}); err != nil {
 		return Digest{}, err
 	}
-	if err := l.store.Complete(ctx, &i); err != nil {
+	missing, err := l.missing(ctx, i.Blobs())
+	if err != nil {
 		return Digest{}, err
+	}
+	if len(missing) > 0 {
+		return Digest{}, l.store.lacks(ctx, &i, missing[0])
 	}
 	if err := l.store.Blobs().Verify(ctx, i.Config); err != nil {
 		return Digest{}, fmt.Errorf("config: %w", err)
@@ -92,7 +97,13 @@ func (l *Lease) record(ctx context.Context, d Digest, rec []byte) error {
 	if err := l.Confirm(ctx); err != nil {
 		return err
 	}
-	err := l.store.bucket.Create(ctx, RecordKey(d), rec)
+	_, err := l.store.bucket.Stat(ctx, RecordKey(d))
+	if err == nil {
+		return l.publishedBefore(ctx, d)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = l.store.bucket.Create(ctx, RecordKey(d), rec)
+	}
 	if errors.Is(err, ErrConflict) {
 		return l.publishedBefore(ctx, d)
 	}

@@ -103,6 +103,9 @@ func (s *Store) SingleWriter() bool { return s.format.Writers == oneWriter }
 // Bucket is where the store lives.
 func (s *Store) Bucket() Bucket { return s.bucket }
 
+// In is s by way of b, another way to the bucket that it is in.
+func (s *Store) In(b Bucket) *Store { return &Store{bucket: b, format: s.format} }
+
 // Blobs is the content of the store.
 func (s *Store) Blobs() Blobs { return Blobs{s.bucket} }
 

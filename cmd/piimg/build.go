@@ -71,7 +71,7 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
-	findings, err := lintImage(ctx, s, image, w.boards, w.recipe.Bootloader)
+	findings, err := w.lint(ctx, image)
 	if err != nil {
 		return nil, err
 	}

@@ -89,12 +89,12 @@ func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, [
 	case err == nil && info.IsDir():
 		return os.DirFS(what), nil, "", nil
 	case err == nil || strings.HasSuffix(what, ".toml"):
-		s, w, err := a.bench(ctx, what, o)
+		_, w, err := a.bench(ctx, what, o)
 		if err != nil {
 			return nil, nil, "", err
 		}
 		i, _, err := w.build(ctx)
-		return pipeline.FS(ctx, s, i.Files), w.boards, w.recipe.Bootloader, err
+		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, w.recipe.Bootloader, err
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
@@ -128,28 +128,29 @@ func boardsByName(names []string) ([]recipes.Board, error) {
 	return boards, nil
 }
 
-// lintImage is lintFiles of an image, remembered in the store: a build that changes nothing
-// does not read the kernel and unpack the initramfs once more.
-func lintImage(ctx context.Context, s *store.Store, i store.Image, boards []recipes.Board, bootloader string) ([]lint.Finding, error) {
+// lint is lintFiles of an image, remembered in the store: a build that changes nothing does
+// not read the kernel and unpack the initramfs once more.
+func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, error) {
 	on, err := json.Marshal(struct {
 		Version    int
 		Files      []store.File
 		Boards     []recipes.Board
 		Bootloader string
-	}{lint.Version, i.Files, boards, bootloader})
+	}{lint.Version, i.Files, w.boards, w.recipe.Bootloader})
 	if err != nil {
 		return nil, err
 	}
 	var findings []lint.Finding
-	err = s.Notes("lint").Get(ctx, store.Sum(on), &findings)
+	notes := w.pipeline.Store.Notes("lint")
+	err = notes.Get(ctx, store.Sum(on), &findings)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return findings, err
 	}
-	findings, err = lintFiles(ctx, pipeline.FS(ctx, s, i.Files), boards, bootloader)
+	findings, err = lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, w.recipe.Bootloader)
 	if err != nil {
 		return nil, err
 	}
-	return findings, s.Notes("lint").Put(ctx, store.Sum(on), findings)
+	return findings, notes.Put(ctx, store.Sum(on), findings)
 }
 
 func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, bootloader string) ([]lint.Finding, error) {

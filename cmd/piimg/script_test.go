@@ -41,7 +41,7 @@ func TestScriptS3(t *testing.T) {
 		e.Values[gateKey{}] = proxy
 		return []string{
 			"GATE=" + proxy.URL,
-			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "PROXY=" + plain.URL, "DOMAIN=" + s3test.Domain, "SECRET=" + server.Secret,
+			"BUCKET=" + bucket, "ENDPOINT=" + server.Endpoint, "WEAK=" + weak.URL, "PROXY=" + plain.URL, "DOMAIN=" + s3test.Domain, "SECRET=" + server.Secret, "SERVED=" + server.Folder(),
 			"AWS_ACCESS_KEY_ID=" + server.Access, "AWS_SECRET_ACCESS_KEY=" + server.Secret,
 			"PIIMG_STORE=" + server.Location(bucket, "fleet", server.Endpoint),
 		}

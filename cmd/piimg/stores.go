@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"piimg/store"
+	"piimg/store/disk"
+	"piimg/store/near"
 	"piimg/store/open"
 	"piimg/store/probe"
 	"piimg/store/split"
@@ -59,15 +61,33 @@ func (a *app) openAt(ctx context.Context, where, refs string) (*store.Store, err
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, noStore(where)
 	}
+	if err == nil {
+		err = checkRefs(ctx, s, refs, split.Check)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", open.Shown(where), err)
 	}
 	return s, nil
 }
 
+// checkRefs checks, or says, that the environments at refs are those of s.
+func checkRefs(ctx context.Context, s *store.Store, refs string, do func(context.Context, store.Bucket, string) error) error {
+	b, ok := s.Bucket().(split.Bucket)
+	if !ok {
+		return nil
+	}
+	if err := do(ctx, b.Logs(), s.ID()); err != nil {
+		return hint(fmt.Errorf("%s: %w", open.Shown(refs), err), "--refs and PIIMG_REFS belong to the store that --store names")
+	}
+	return nil
+}
+
 // openLogs opens the store to append to its logs.
 func (a *app) openLogs(ctx context.Context) (*store.Store, error) {
 	s, err := a.openStore(ctx)
+	if err == nil {
+		err = checkRefs(ctx, s, a.refsLocation(), split.Claim)
+	}
 	if err == nil && s.SingleWriter() && a.refsLocation() == "" {
 		a.ui.warn("this store is for one writer at a time: see to it that nobody else promotes or sets boards now")
 	}
@@ -104,18 +124,19 @@ func (a *app) initStore(ctx context.Context, o store.InitOptions) (*store.Store,
 		return nil, false, err
 	}
 	s, err := store.Open(ctx, b)
-	if err == nil {
-		return s, false, nil
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	made := errors.Is(err, fs.ErrNotExist)
+	if made {
 		if err = a.mayShare(ctx, o); err == nil {
 			s, err = store.InitWith(ctx, b, o)
 		}
 	}
+	if err == nil {
+		err = checkRefs(ctx, s, a.refsLocation(), split.Claim)
+	}
 	if err != nil {
 		return nil, false, fmt.Errorf("open store %s: %w", open.Shown(where), err)
 	}
-	return s, true, nil
+	return s, made, nil
 }
 
 // bucket opens where the store lives.
@@ -137,6 +158,31 @@ func bucketAt(ctx context.Context, where, refs string) (store.Bucket, error) {
 		return nil, err
 	}
 	return split.New(content, logs), nil
+}
+
+// copiesLimit is how many bytes of copies are kept of a server's blobs.
+const copiesLimit = 8 << 30
+
+// withCopies is s for who reads much of what they have written themselves: where it is on a
+// server, copies of content are kept in the user's cache, and content is where to read them.
+func (a *app) withCopies(ctx context.Context, s *store.Store) (own, content *store.Store, err error) {
+	where, err := a.location()
+	if err != nil || !open.Remote(where) {
+		return s, s, err
+	}
+	dir, err := a.cacheDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	copies, err := disk.Open(filepath.Join(dir, "blobs"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("keep copies of blobs: %w", err)
+	}
+	b := near.New(s.Bucket(), copies, copiesLimit)
+	if err := b.Trim(ctx); err != nil {
+		return nil, nil, err
+	}
+	return s.In(b), s.In(near.Reader{Bucket: b}), nil
 }
 
 // mayShare probes a server before a store is made on it, unless one writer will be all.

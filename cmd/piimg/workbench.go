@@ -60,8 +60,16 @@ func (a *app) bench(ctx context.Context, file string, o buildOptions) (*store.St
 	if err != nil {
 		return nil, nil, err
 	}
+	s, content, err := a.withCopies(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
 	w, err := a.workbench(s, file, o)
-	return s, w, err
+	if err != nil {
+		return nil, nil, err
+	}
+	w.pipeline.Content = content
+	return s, w, nil
 }
 
 // workbench loads a recipe and its lock file and sets up the pipeline over s, which may

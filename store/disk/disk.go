@@ -58,9 +58,9 @@ type Hooks struct {
 
 var _ store.Bucket = (*Bucket)(nil)
 
-// Open returns the bucket in the folder dir, which it makes if need be. The first write
-// removes temporaries that a killed process has left there more than a day ago. A folder
-// that may only be read can be opened, and then refuses to be written.
+// Open returns the bucket in the folder dir. It changes nothing: the first write makes the
+// folder if need be, and removes temporaries that a killed process has left there more than
+// a day ago. A folder that may only be read can be opened, and then refuses to be written.
 func Open(dir string) (*Bucket, error) { return OpenHooked(dir, Hooks{}) }
 
 // OpenHooked is Open with hooks for tests.
@@ -72,8 +72,11 @@ func OpenHooked(dir string, h Hooks) (*Bucket, error) {
 	if h.Sync == nil {
 		h.Sync = (*os.File).Sync
 	}
-	b := &Bucket{dir: dir, hooks: h}
-	return b, b.makeFolders(dir)
+	// A path that leads through a file, or ends at one, never becomes a folder.
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() || errors.Is(err, syscall.ENOTDIR) {
+		return nil, notFolder(dir)
+	}
+	return &Bucket{dir: dir, hooks: h}, nil
 }
 
 // sweep removes temporaries last written before limit. It does what it can: one that

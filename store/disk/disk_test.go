@@ -58,7 +58,7 @@ func keys(t *testing.T, b *Bucket) []string {
 	return all
 }
 
-func TestOpenMakesTheFolder(t *testing.T) {
+func TestTheFirstWriteMakesTheFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "b", "c")
 	b := open(t, dir)
 	if err := b.Put(t.Context(), "x/y", store.Bytes([]byte("z"))); err != nil {

@@ -8,15 +8,19 @@ import (
 	"path/filepath"
 )
 
-// makeFolder makes dir, which is below the bucket's, and its parents, and syncs their
+// makeFolder makes dir, which is the bucket's or below it, and its parents, and syncs their
 // names the first time this process comes by: a folder that is there may be the work
 // of a process that died before it could.
 func (b *Bucket) makeFolder(dir string) error {
-	if dir == b.dir {
-		return nil
-	}
 	if _, ok := b.synced.Load(dir); ok {
 		return nil
+	}
+	if dir == b.dir {
+		err := b.makeFolders(dir)
+		if err == nil {
+			b.synced.Store(dir, true)
+		}
+		return err
 	}
 	if err := b.makeFolder(filepath.Dir(dir)); err != nil {
 		return err
@@ -40,11 +44,15 @@ func (b *Bucket) forget(err error) error {
 	return err
 }
 
+func notFolder(dir string) error {
+	return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
+}
+
 // makeFolders is os.MkdirAll with the names of the folders that it makes synced.
 func (b *Bucket) makeFolders(dir string) error {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		return &fs.PathError{Op: "open", Path: dir, Err: errors.New("not a folder")}
+		return notFolder(dir)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err

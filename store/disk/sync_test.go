@@ -104,11 +104,10 @@ func TestSyncOrder(t *testing.T) {
 		do   func() error
 		want []string
 	}{
-		{"open", func() error { return nil }, []string{
+		{"open", func() error { return nil }, nil},
+		{"put in new folders", put("a/b/one", "first"), []string{
 			"folder .: new",
 			"folder new: store",
-		}},
-		{"put in new folders", put("a/b/one", "first"), []string{
 			"folder new/store: tmp",
 			"file new/store/tmp/blob: 0444 first",
 			"folder new/store: a tmp",

@@ -105,7 +105,7 @@ func (c *copier) copy(ctx context.Context) error {
 	if err := c.lease.Hold(ctx, c.blobs...); err != nil {
 		return err
 	}
-	missing, err := missingIn(ctx, c.to, c.blobs)
+	missing, err := c.to.Blobs().Missing(ctx, c.blobs)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *copier) copy(ctx context.Context) error {
 		c.options.Planned(c.result.Copied, c.result.Bytes)
 	}
 	content := slices.DeleteFunc(missing, func(b store.Blob) bool { return c.documents[b.Digest] })
-	err = each(ctx, content, func(ctx context.Context, b store.Blob) error {
+	err = store.Each(ctx, jobs, content, func(ctx context.Context, b store.Blob) error {
 		_, err := c.to.Blobs().Put(ctx, c.options.content(ctx, c.from, b))
 		return err
 	})
@@ -187,24 +187,4 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.moved(int64(n))
 	return n, err
-}
-
-// missingIn are those of blobs that s does not have in their full size, in the same order.
-func missingIn(ctx context.Context, s *store.Store, blobs []store.Blob) ([]store.Blob, error) {
-	have := make([]bool, len(blobs))
-	at := make([]int, len(blobs))
-	for n := range at {
-		at[n] = n
-	}
-	err := each(ctx, at, func(ctx context.Context, n int) (err error) {
-		have[n], err = s.Blobs().Has(ctx, blobs[n])
-		return err
-	})
-	var missing []store.Blob
-	for n, b := range blobs {
-		if !have[n] {
-			missing = append(missing, b)
-		}
-	}
-	return missing, err
 }

@@ -70,8 +70,8 @@ func (l *liar) Open(ctx context.Context, b store.Blob) (io.ReadCloser, error) {
 	return r, err
 }
 
-// TestDamagedBlob promotes an image one of whose blobs the store cannot give whole.
-func TestDamagedBlob(t *testing.T) {
+// TestFaultRow10DamagedInTheStore promotes an image one of whose blobs the store cannot give whole.
+func TestFaultRow10DamagedInTheStore(t *testing.T) {
 	tests := map[string]func(w *world, blob store.Digest, l *liar){
 		"truncated in the store": func(w *world, blob store.Digest, _ *liar) {
 			w.overwrite(blob, func(b []byte) []byte { return b[:len(b)/2] })
@@ -193,8 +193,8 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
-// TestFlipOnDisk damages a copy in a way that only hashing shows; a restart hashes.
-func TestFlipOnDisk(t *testing.T) {
+// Row 9 of the fault table. TestFaultRow09FlipInTheCache damages a copy in a way that only hashing shows; a restart hashes.
+func TestFaultRow09FlipInTheCache(t *testing.T) {
 	w := newWorld(t)
 	w.promote("dev", "v1")
 	path := w.cached(store.Sum([]byte(text("vmlinuz", "v1"))))
@@ -253,8 +253,8 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
-// TestFullDisk makes it impossible to save a new head: boards stay with the old one.
-func TestFullDisk(t *testing.T) {
+// TestFaultRow05FullDiskOfTheCache makes it impossible to save a new head: boards stay with the old one.
+func TestFaultRow05FullDiskOfTheCache(t *testing.T) {
 	w := newWorld(t)
 	w.promote("dev", "v1")
 	envs := filepath.Join(w.cfg.Dir, "envs")

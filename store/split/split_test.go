@@ -1,6 +1,7 @@
 package split_test
 
 import (
+	"errors"
 	"testing"
 
 	"piimg/store"
@@ -41,5 +42,36 @@ func TestWhereThingsAre(t *testing.T) {
 	}
 	if seen != len(want) {
 		t.Errorf("%d keys listed, want %d", seen, len(want))
+	}
+}
+
+// Row 42 of the fault table: environments that belong to another store are not taken for
+// those of this one.
+func TestFaultRow42EnvironmentsOfAnotherStore(t *testing.T) {
+	logs := mem.New()
+	if err := split.Check(t.Context(), logs, "mine"); err != nil {
+		t.Errorf("Check of what nobody has claimed = %v", err)
+	}
+	for range 2 {
+		if err := split.Claim(t.Context(), logs, "mine"); err != nil {
+			t.Errorf("Claim = %v", err)
+		}
+	}
+	if err := split.Check(t.Context(), logs, "mine"); err != nil {
+		t.Errorf("Check = %v", err)
+	}
+	const want = "these environments are of store mine, not of store other"
+	for name, err := range map[string]error{
+		"Claim": split.Claim(t.Context(), logs, "other"), "Check": split.Check(t.Context(), logs, "other"),
+	} {
+		if err == nil || err.Error() != want {
+			t.Errorf("%s of another store's = %v; want %s", name, err, want)
+		}
+	}
+	if err := logs.Put(t.Context(), "piimg-refs.json", store.Bytes([]byte("{"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := split.Check(t.Context(), logs, "mine"); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Check of a torn claim = %v; want ErrCorrupt", err)
 	}
 }

@@ -23,7 +23,7 @@ type Proxy struct {
 	target *url.URL
 	client *http.Client
 
-	up, down atomic.Int64
+	up, down, bodies atomic.Int64
 }
 
 // Fault answers a request in the place of the server. forward asks the server.
@@ -80,6 +80,9 @@ func (p *Proxy) Seen() []string {
 // puts around them.
 func (p *Proxy) Moved() (up, down int64) { return p.up.Load(), p.down.Load() }
 
+// Bodies is how many bytes of these were content, in either direction.
+func (p *Proxy) Bodies() int64 { return p.bodies.Load() }
+
 // counting counts the bytes of the connections that it accepts.
 type counting struct {
 	net.Listener
@@ -125,6 +128,10 @@ func (p *Proxy) fault(r *http.Request) Fault {
 }
 
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = bodyWriter{w, &p.bodies}
+	if r.Body != http.NoBody {
+		r.Body = bodyReader{r.Body, &p.bodies}
+	}
 	p.fault(r)(w, r, func() (*http.Response, error) {
 		out := r.Clone(r.Context())
 		out.RequestURI = ""
@@ -132,6 +139,31 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return p.client.Do(out)
 	})
 }
+
+type bodyReader struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (b bodyReader) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
+}
+
+type bodyWriter struct {
+	http.ResponseWriter
+	n *atomic.Int64
+}
+
+func (b bodyWriter) Write(p []byte) (int, error) {
+	n, err := b.ResponseWriter.Write(p)
+	b.n.Add(int64(n))
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (b bodyWriter) Unwrap() http.ResponseWriter { return b.ResponseWriter }
 
 // Method matches a method, and Method("") all.
 func Method(name string) func(*http.Request) bool {
@@ -163,9 +195,7 @@ type flushed struct{ w http.ResponseWriter }
 
 func (f flushed) Write(p []byte) (int, error) {
 	n, err := f.w.Write(p)
-	if fl, ok := f.w.(http.Flusher); ok {
-		fl.Flush()
-	}
+	_ = http.NewResponseController(f.w).Flush()
 	return n, err
 }
 

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,12 +76,27 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
+// builds are the servers as binaries. The go command keeps them too, and takes a moment to
+// say so each time.
+var builds = map[string]func() (string, error){
+	"versitygw": sync.OnceValues(func() (string, error) { return build("versitygw") }),
+	"minio":     sync.OnceValues(func() (string, error) { return build("minio") }),
+}
+
 // binary builds a server, or finds what was built before.
 func binary(t testing.TB, kind string) string {
 	t.Helper()
-	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "piimg/store/s3").Output()
+	path, err := builds[kind]()
 	if err != nil {
 		t.Fatal(err)
+	}
+	return path
+}
+
+func build(kind string) (string, error) {
+	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "piimg/store/s3").Output()
+	if err != nil {
+		return "", err
 	}
 	cmd := exec.Command("go", "tool", "-n", kind)
 	cmd.Dir = filepath.Join(strings.TrimSpace(string(dir)), "testdata", kind)
@@ -88,9 +104,9 @@ func binary(t testing.TB, kind string) string {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("build %s: %v\n%s", kind, err, stderr.Bytes())
+		return "", fmt.Errorf("build %s: %w\n%s", kind, err, stderr.Bytes())
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(string(out)), nil
 }
 
 func freeAddress(t testing.TB) string {
@@ -128,6 +144,9 @@ func (s *Server) run(t testing.TB) {
 	s.Stop(t)
 	t.Fatalf("%s does not answer:\n%s", s.Kind, log.Bytes())
 }
+
+// Folder is where the server keeps what it stores.
+func (s *Server) Folder() string { return s.root }
 
 // Stop ends the process, as a crash would.
 func (s *Server) Stop(t testing.TB) {

@@ -1,12 +1,12 @@
-package mirror
+package store
 
 import (
 	"context"
 	"sync"
 )
 
-// each calls do for all, for some at the same time. The first error ends it.
-func each[T any](ctx context.Context, all []T, do func(context.Context, T) error) error {
+// Each calls do for all of them, for as many as jobs at a time, and ends with the first error.
+func Each[T any](ctx context.Context, jobs int, all []T, do func(context.Context, T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	next := make(chan T)
