@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
 
-.PHONY: help quickstart build test race lint e2e test-big test-s3-all bench bench-initramfs bench-tftp fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-s3-big test-s3-all bench bench-initramfs bench-tftp fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,7 +26,7 @@ race: ## all tests but the end-to-end ones, with the race detector
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
 	go vet ./...
-	go vet -tags e2e,big,bench ./cmd/piimg ./pipeline/format/initrd/repack
+	go vet -tags e2e,big,bench ./cmd/piimg ./pipeline/format/initrd/repack ./store/mirror
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench ./...
 	go mod tidy -diff
 
@@ -35,6 +35,9 @@ e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build agai
 
 test-big: ## repack root file systems of some 350 MB: Debian's kernel (100 MB to fetch), and PIIMG_ROOTFS=file
 	go test -tags big -run 'TestBig$(if $(PIIMG_ROOTFS),,RoundTripOfDebian)' -count=1 -v -timeout 60m ./pipeline/format/initrd/repack
+
+test-s3-big: ## move a file of 4 GiB to a server, from it, and between stores, and look at the memory that takes (16 GiB of disk)
+	go test -tags big -run TestMemoryStaysFlat -count=1 -v -timeout 30m ./store/mirror
 
 test-s3-all: ## every test of S3 on each server there is: versitygw and MinIO (a quarter of an hour to build the first time)
 	@for server in versitygw minio; do \

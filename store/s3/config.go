@@ -135,13 +135,17 @@ func (c Config) lookup() minio.BucketLookupType {
 	return minio.BucketLookupAuto
 }
 
-// transport gives connections up that stand still. There is no limit to a request as a
-// whole: 4 GB over a slow line take their time.
-func (c Config) transport() (http.RoundTripper, error) {
-	idle := c.Idle
-	if idle == 0 {
-		idle = 30 * time.Second
+// idle is how long a connection may stand still.
+func (c Config) idle() time.Duration {
+	if c.Idle == 0 {
+		return 30 * time.Second
 	}
+	return c.Idle
+}
+
+// transport gives connections up that stand still for longer than idle. There is no limit to
+// a request as a whole: 4 GB over a slow line take their time.
+func (c Config) transport(idle time.Duration) (http.RoundTripper, error) {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: watchdog(idle), DisableCompression: true,
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: idle / 2, TLSHandshakeTimeout: idle,

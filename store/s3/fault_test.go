@@ -337,6 +337,45 @@ func TestLostAnswerOfAnUpload(t *testing.T) {
 	}
 }
 
+// completes matches the request that completes an upload.
+func completes(r *http.Request) bool { return r.Method == "POST" && r.URL.Query().Has("uploadId") }
+
+// A server needs its time to put large uploads together, and is silent meanwhile: it is waited
+// for, and not asked again. One that says too early that it is done is asked again.
+func TestCompletionTakesItsTime(t *testing.T) {
+	proxy, b, _ := behind(t)
+	c := store.Bytes(random(20 << 20))
+	proxy.Inject(completes, 1, func(w http.ResponseWriter, r *http.Request, forward func() (*http.Response, error)) {
+		time.Sleep(3 * 400 * time.Millisecond) // of which 400 are what a connection may stand still
+		s3test.Pass(w, r, forward)
+	})
+	if err := b.Put(t.Context(), store.BlobKey(c.Digest), c); err != nil {
+		t.Errorf("Put = %v", err)
+	}
+	n := 0
+	for _, s := range proxy.Seen() {
+		if strings.HasPrefix(s, "POST") && strings.Contains(s, "uploadId=") {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("the upload was completed %d times", n)
+	}
+
+	c = store.Bytes(random(21 << 20))
+	proxy.Inject(completes, 1, func(w http.ResponseWriter, r *http.Request, _ func() (*http.Response, error)) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "application/xml")
+		_, _ = io.WriteString(w, "<CompleteMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><ETag>e</ETag></CompleteMultipartUploadResult>")
+	})
+	if err := b.Put(t.Context(), store.BlobKey(c.Digest), c); err != nil {
+		t.Errorf("Put at a server that says too early that it is done = %v", err)
+	}
+	if i, err := b.Stat(t.Context(), store.BlobKey(c.Digest)); err != nil || i.Size != c.Size {
+		t.Errorf("Stat = %+v, %v", i, err)
+	}
+}
+
 // Wrong content in parts is not stored, and leaves nothing behind.
 func TestWrongContentInParts(t *testing.T) {
 	_, b, _ := behind(t)

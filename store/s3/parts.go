@@ -24,6 +24,9 @@ const (
 	maxParts = 10_000 // of S3
 )
 
+// errUnfinished may pass.
+var errUnfinished = fmt.Errorf("the server says that the upload is complete, and does not have it: %w", io.ErrUnexpectedEOF)
+
 // putParts sends c in parts. An upload that was interrupted goes on where it was: parts
 // that the server has with the right size and checksum are not sent again.
 func (b *Bucket) putParts(ctx context.Context, key string, c store.Content) error {
@@ -170,14 +173,23 @@ func (u *upload) part(ctx context.Context, n int, p []byte) error {
 	})
 }
 
-// finish completes the upload. An answer may be lost: then the object is there.
+// finish completes the upload, over which a server may need a minute for every few gigabytes.
+// An answer may be lost: then the object is there. And a server that still puts it together
+// may say that all is done (versitygw 1.8): only the object shows that it is.
 func (u *upload) finish(ctx context.Context, all hash.Hash) error {
 	if got := store.Digest(all.Sum(nil)); got != u.content.Digest {
 		return u.wrong("hashes to %s", got.Short())
 	}
 	return u.policy.do(ctx, func() error {
-		_, err := u.core.CompleteMultipartUpload(ctx, u.bucket, u.name(u.key), u.id, u.done, minio.PutObjectOptions{})
-		return u.unlessThere(ctx, err)
+		_, err := u.patient.CompleteMultipartUpload(ctx, u.bucket, u.name(u.key), u.id, u.done, minio.PutObjectOptions{})
+		if err := u.unlessThere(ctx, err); err != nil {
+			return err
+		}
+		i, err := u.Stat(ctx, u.key)
+		if isAbsent(err) || err == nil && i.Size != u.content.Size {
+			return errUnfinished
+		}
+		return err
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 
@@ -23,11 +24,12 @@ import (
 // fail for reasons that may pass are repeated, with pauses; bodies that stand still for
 // longer than [Config].Idle are given up.
 type Bucket struct {
-	core   minio.Core
-	bucket string
-	prefix string // "" or with a slash at its end
-	policy retry
-	part   int64 // bytes of a part of a multipart upload
+	core    minio.Core
+	patient minio.Core // for requests over which a server may brood in silence
+	bucket  string
+	prefix  string // "" or with a slash at its end
+	policy  retry
+	part    int64 // bytes of a part of a multipart upload
 }
 
 var (
@@ -35,13 +37,34 @@ var (
 	_ store.Aborter = (*Bucket)(nil)
 )
 
+// patience is how much longer than others a request may stand still that has a server put
+// gigabytes together.
+const patience = 20
+
 // Open returns the bucket of c. It does not talk to the server.
 func Open(c Config) (*Bucket, error) {
+	core, err := c.client(c.idle())
+	if err != nil {
+		return nil, err
+	}
+	patient, err := c.client(patience * c.idle())
+	if err != nil {
+		return nil, err
+	}
+	b := &Bucket{core: *core, patient: *patient, bucket: c.Bucket, part: partSize, policy: c.Retry.orDefault()}
+	if c.Prefix != "" {
+		b.prefix = c.Prefix + "/"
+	}
+	return b, nil
+}
+
+// client is a client whose connections may stand still for as long as idle.
+func (c Config) client(idle time.Duration) (*minio.Core, error) {
 	creds, err := c.credentials()
 	if err != nil {
 		return nil, err
 	}
-	transport, err := c.transport()
+	transport, err := c.transport(idle)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +77,7 @@ func Open(c Config) (*Bucket, error) {
 		return nil, err
 	}
 	core.SetAppInfo("piimg", "1")
-	b := &Bucket{core: *core, bucket: c.Bucket, part: partSize, policy: c.Retry.orDefault()}
-	if c.Prefix != "" {
-		b.prefix = c.Prefix + "/"
-	}
-	return b, nil
+	return core, nil
 }
 
 func (b *Bucket) name(key string) string { return b.prefix + key }

@@ -1,0 +1,5 @@
+//go:build !big
+
+package mirror_test
+
+const largeSize = 192 << 20
