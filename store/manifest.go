@@ -12,10 +12,12 @@ import (
 	"strings"
 )
 
+// ImageType is the artifact type of a manifest that is an image.
+const ImageType = "application/vnd.piimg.image.v1"
+
 // Media types of the OCI image specification and of piimg.
 const (
 	manifestType = "application/vnd.oci.image.manifest.v1+json"
-	imageType    = "application/vnd.piimg.image.v1"
 	configType   = "application/vnd.piimg.config.v1+json"
 	fileType     = "application/vnd.piimg.file.v1"
 )
@@ -83,7 +85,7 @@ func EncodeManifest(i Image) ([]byte, error) {
 func newManifest(i Image) manifest {
 	m := manifest{
 		Annotations:   map[string]string{recipeKey: i.Name, boardsKey: strings.Join(i.Boards, ",")},
-		ArtifactType:  imageType,
+		ArtifactType:  ImageType,
 		Config:        descriptor{Digest: i.Config.Digest, MediaType: configType, Size: i.Config.Size},
 		Layers:        []descriptor{},
 		MediaType:     manifestType,
@@ -166,8 +168,8 @@ func parseManifest(doc []byte) (manifest, error) {
 	switch {
 	case m.SchemaVersion != 2 || m.MediaType != manifestType:
 		return m, fmt.Errorf("manifest has media type %q and schema version %d: %w", m.MediaType, m.SchemaVersion, ErrCorrupt)
-	case m.ArtifactType != imageType:
-		return m, fmt.Errorf("manifest is a %q, not a %s: %w", m.ArtifactType, imageType, ErrCorrupt)
+	case m.ArtifactType != ImageType:
+		return m, fmt.Errorf("manifest is a %q, not a %s: %w", m.ArtifactType, ImageType, ErrCorrupt)
 	case m.Config.MediaType != configType || m.Config.Digest.IsZero() || m.Config.Size < 0:
 		return m, fmt.Errorf("manifest has a config of type %q and %d bytes: %w", m.Config.MediaType, m.Config.Size, ErrCorrupt)
 	case len(m.Layers) > maxLayers:

@@ -134,15 +134,16 @@ type meter struct {
 	what string
 
 	mu    sync.Mutex
+	blobs int
 	total int64
 	done  int64
 	shown time.Time
 }
 
-func (m *meter) planned(_ int, bytes int64) {
+func (m *meter) planned(blobs int, bytes int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.total = bytes
+	m.blobs, m.total = blobs, bytes
 }
 
 func (m *meter) moved(n int64) {
