@@ -210,7 +210,7 @@ func (a *app) printFinding(f fsck.Finding) {
 		case e.Head && len(e.Steps) == 0:
 			line("environment " + e.Env)
 		case e.Head:
-			line(fmt.Sprintf("%s runs it", e.Env))
+			line(fmt.Sprintf("%s runs it (step %d)", e.Env, e.Steps[len(e.Steps)-1]))
 		default:
 			line(fmt.Sprintf("%s ran it at step %d", e.Env, e.Steps[len(e.Steps)-1]))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -194,6 +195,37 @@ func TestStoreInUse(t *testing.T) {
 	}})
 	if r, err = fsck.Check(t.Context(), s, fsck.Options{Read: fsck.All()}); err != nil || len(r.Findings) > 0 {
 		t.Errorf("of what went: %q, %v", told(r), err)
+	}
+	// A collector removes the record first, then the manifest, then what only it needs.
+	d, err := publish(t.Context(), w.store, "v3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := []string{store.RecordKey(d), store.BlobKey(d), w.key("kernel8.img", "v3")}
+	kept := map[string][]byte{}
+	for _, key := range steps {
+		kept[key] = w.get(key)
+	}
+	for _, when := range []string{steps[0], steps[1], steps[2]} { // the look during which it goes
+		for n := range steps {
+			for _, key := range steps {
+				w.put(key, kept[key])
+			}
+			var once sync.Once
+			s = w.open(odd{Bucket: w.store.Bucket(), get: func(key string) error {
+				if key == when {
+					once.Do(func() {
+						for _, key := range steps[:n+1] {
+							w.remove(key)
+						}
+					})
+				}
+				return nil
+			}})
+			if r, err = fsck.Check(t.Context(), s, fsck.Options{Read: fsck.All()}); err != nil || len(r.Findings) > 0 {
+				t.Errorf("of an image of which %d objects go at %s: %q, %v", n+1, when, told(r), err)
+			}
+		}
 	}
 }
 

@@ -71,8 +71,8 @@ func (c *checker) manifest(ctx context.Context, i *image) error {
 	return c.foundIn(ctx, f, err)
 }
 
-// stillKept says whether an image whose manifest is gone should be there. A step of long
-// ago may name one that was collected since, and so may the listing by now.
+// stillKept says whether an image should be there of which something is gone. A step of
+// long ago may name one that was collected since, and so may the listing by now.
 func (c *checker) stillKept(ctx context.Context, i *image) (bool, error) {
 	_, recorded := c.objects[store.RecordKey(i.digest)]
 	if recorded && !c.needed(i.digest) {
@@ -186,6 +186,19 @@ func (c *checker) closures(ctx context.Context) error {
 	return nil
 }
 
+// wanted says whether an image that needs b is still kept.
+func (c *checker) wanted(ctx context.Context, b store.Blob) (bool, error) {
+	for _, i := range c.sortedImages() {
+		if !slices.Contains(i.needs(), b) {
+			continue
+		}
+		if kept, err := c.stillKept(ctx, i); err != nil || kept {
+			return kept, err
+		}
+	}
+	return false, nil
+}
+
 // closure asks for a blob that the listing did not have, or not in its size: an image may
 // have been published since.
 func (c *checker) closure(ctx context.Context, b store.Blob) error {
@@ -194,6 +207,9 @@ func (c *checker) closure(ctx context.Context, b store.Blob) error {
 	info, err := c.store.Bucket().Stat(ctx, key)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if wanted, err := c.wanted(ctx, b); err != nil || !wanted {
+			return err
+		}
 		f.Kind = Missing
 		err = fmt.Errorf("%d bytes are not there", b.Size)
 	case err == nil && info.Size != b.Size:
