@@ -68,17 +68,13 @@ type changedFile struct {
 
 // history are the steps of an environment, the newest first.
 func (a *app) history(ctx context.Context, s *store.Store, name string, limit int) ([]step, error) {
-	entries, err := env.History(ctx, s, name)
+	entries, err := entries(ctx, s, name, limit)
 	if err != nil {
 		return nil, err
 	}
 	r, err := a.rules()
 	if err != nil {
 		a.ui.warn("who signed cannot be said: %v", err)
-	}
-	slices.Reverse(entries)
-	if limit > 0 && limit < len(entries) {
-		entries = entries[:limit]
 	}
 	seen := sides{ctx, s, map[store.Digest]*brief{}}
 	steps := []step{}
@@ -87,6 +83,16 @@ func (a *app) history(ctx context.Context, s *store.Store, name string, limit in
 		steps = append(steps, step{Entry: e, Digest: e.Digest, SignedBy: v.Names(), Ignored: v.Bad, Changed: seen.change(e.From, e.Image)})
 	}
 	return steps, ctx.Err()
+}
+
+// entries are the last limit entries of an environment, all where that is 0, the newest first.
+func entries(ctx context.Context, s *store.Store, name string, limit int) ([]env.Entry, error) {
+	if limit > 0 {
+		return env.Recent(ctx, s, name, limit)
+	}
+	all, err := env.History(ctx, s, name)
+	slices.Reverse(all)
+	return all, err
 }
 
 // sides are the images of a history, each read once. One that is gone or damaged is nil.

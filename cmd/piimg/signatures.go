@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,22 +109,34 @@ func (v *signatures) sayWhoSigned(ctx context.Context, u *ui, image store.Digest
 	if err != nil {
 		return err
 	}
-	for _, role := range []string{sign.Builder, sign.Publisher} {
-		got := v.rules.Trust.Check(sign.Claim{
-			Namespace: sign.ImageNamespace, Message: manifest, Role: role, Time: v.now, Now: v.now,
-		}, sigs)
-		if len(got.Keys) > 0 {
-			u.say("signed as %s by %s", role, strings.Join(got.Names(), ", "))
-		} else {
-			bad = append(bad, got.Bad...)
+	for _, sig := range sigs {
+		as, why := v.roles(manifest, sig)
+		if len(as) == 0 {
+			bad = append(bad, why...)
+			continue
 		}
+		k, _ := v.rules.Trust.Find(sig.KeyID)
+		u.say("signed as %s by %s", strings.Join(as, " and "), k.Name)
 	}
-	slices.Sort(bad)
-	for _, b := range slices.Compact(bad) {
+	for _, b := range bad {
 		u.say("%s", harmless(b))
 	}
 	if len(sigs) == 0 {
 		u.say("nobody has signed it")
 	}
 	return nil
+}
+
+// roles are those in which a signature of an image counts, or why it counts in none.
+func (v *signatures) roles(manifest []byte, sig store.Sig) (as, why []string) {
+	for _, role := range []string{sign.Builder, sign.Publisher} {
+		got := v.rules.Trust.Check(sign.Claim{
+			Namespace: sign.ImageNamespace, Message: manifest, Role: role, Time: v.now, Now: v.now,
+		}, []store.Sig{sig})
+		if len(got.Keys) > 0 {
+			as = append(as, role)
+		}
+		why = got.Bad
+	}
+	return as, why
 }

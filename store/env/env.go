@@ -128,6 +128,20 @@ func History(ctx context.Context, s *store.Store, name string) ([]Entry, error) 
 	return all, nil
 }
 
+// Recent is the last n entries of the environment called name, the newest first, with each
+// checked to follow the one before. Only these are read, and one more.
+func Recent(ctx context.Context, s *store.Store, name string, n int) ([]Entry, error) {
+	head, err := Head(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
+	p := newPast(ctx, s, head)
+	if _, err := p.at(max(1, head.Seq-int64(n))); err != nil {
+		return nil, err
+	}
+	return p.steps[:min(n, len(p.steps))], nil
+}
+
 // List is the names of the environments that have run an image, sorted. It reads no
 // entry, so one whose log is broken is listed too.
 func List(ctx context.Context, s *store.Store) ([]string, error) {

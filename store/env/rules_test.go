@@ -644,3 +644,49 @@ func TestYanksAtTheSameTime(t *testing.T) {
 		t.Errorf("%d of %d, %v", len(list), len(m.img), err)
 	}
 }
+
+func TestRecent(t *testing.T) {
+	m := newTeam(t)
+	for _, letter := range []string{"a", "b", "c"} {
+		m.must(m.promote("", letter, "dev"))
+	}
+	for n, want := range map[int][]int64{1: {3}, 2: {3, 2}, 3: {3, 2, 1}, 9: {3, 2, 1}} {
+		got, err := env.Recent(t.Context(), m.store, "dev", n)
+		var seqs []int64
+		for _, e := range got {
+			seqs = append(seqs, e.Seq)
+		}
+		if err != nil || !slices.Equal(seqs, want) {
+			t.Errorf("the last %d = %v, %v; want %v", n, seqs, err, want)
+		}
+	}
+	m.remove("dev", 2)
+	m.attack("dev", 2, m.stored("dev", 1))
+	_, err := env.Recent(t.Context(), m.store, "dev", 1)
+	wantError(t, err, store.ErrCorrupt)
+}
+
+// TestSourceInAnotherStore: what is asked of a source is asked of its own log.
+func TestSourceInAnotherStore(t *testing.T) {
+	m := newTeam(t, "alice=promoter:*", "bob=promoter:prod")
+	m.rules.Policies["prod"] = env.Policy{From: []string{"staging"}, Soak: time.Hour}
+	factory := *m
+	factory.store = newStore(t, mem.New())
+	images(t, factory.store, "abcdef")
+	factory.must(factory.promote("alice", "a", "staging"))
+	from := func(o *env.PromoteOptions) {
+		o.From, o.Source = factory.store, &env.Source{Store: factory.store.ID(), Env: "staging", Seq: 1}
+	}
+	_, err := m.promote("bob", "a", "prod", from)
+	m.refused(err, "policy.prod.soak in config.toml", "staging has run")
+	m.now = m.now.Add(time.Hour)
+	e := m.must(m.promote("bob", "a", "prod", from))
+	if e.Source.Store != factory.store.ID() || e.Source.Env != "staging" {
+		t.Errorf("source = %v", e.Source)
+	}
+	factory.rules.Trust, factory.now = nil, m.now
+	factory.must(factory.promote("", "b", "staging"))
+	m.now = m.now.Add(time.Hour)
+	_, err = m.promote("bob", "b", "prod", from)
+	m.refused(err, "trust file trust.jsonl)", "step 2 of staging", "nobody has")
+}
