@@ -19,7 +19,7 @@ var floors = []struct {
 }{
 	{0, []string{"pipeline/format/*"}},
 	{1, []string{"store"}},
-	{2, []string{"recipes", "store/mem", "store/disk", "store/s3", "store/split", "store/sign", "store/yank", "store/storetest"}},
+	{2, []string{"recipes", "store/mem", "store/disk", "store/s3", "store/peer", "store/split", "store/sign", "store/yank", "store/storetest"}},
 	{3, []string{"pipeline", "pipeline/lint", "pipeline/inspect", "store/env", "store/board", "store/gc", "store/fsck", "store/mirror", "store/layout", "store/near", "store/open", "store/probe", "store/s3/s3test", "store/serve", "store/serve/simpi", "cmd/piimg/config"}},
 	{4, []string{"pipeline/stages/*", "pipeline/sources", "store/serve/tftp", "store/serve/web", "store/serve/servetest"}},
 	{5, []string{"cmd/piimg", "cmd/piimg-agent", "pipeline/stages", "pipeline/stages/stagetest"}},

@@ -12,6 +12,7 @@ import (
 
 	"piimg/store"
 	"piimg/store/disk"
+	"piimg/store/peer"
 	"piimg/store/s3"
 )
 
@@ -27,6 +28,8 @@ func schemes() []scheme {
 	return []scheme{
 		{"file:", "file:///path", openFile},
 		{"s3:", s3.Form, openS3},
+		{"http:", peer.Form, openPeer},
+		{"https:", "", openPeer},
 	}
 }
 
@@ -73,7 +76,14 @@ func bucket(ctx context.Context, location string) (store.Bucket, error) {
 }
 
 // Remote says whether location is a server's, whose promises have to be tried.
-func Remote(location string) bool { return strings.HasPrefix(location, "s3:") }
+func Remote(location string) bool {
+	for _, scheme := range []string{"s3:", "http:", "https:"} {
+		if strings.HasPrefix(location, scheme) {
+			return true
+		}
+	}
+	return false
+}
 
 // Forms is how locations are written, for help and errors.
 func Forms() string {
@@ -104,3 +114,5 @@ func openS3(_ context.Context, location string) (store.Bucket, error) {
 	}
 	return s3.Open(c)
 }
+
+func openPeer(_ context.Context, location string) (store.Bucket, error) { return peer.Open(location) }

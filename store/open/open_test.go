@@ -8,6 +8,7 @@ import (
 
 	"piimg/store"
 	"piimg/store/open"
+	"piimg/store/peer"
 	"piimg/store/s3"
 )
 
@@ -44,7 +45,7 @@ func TestBucketOnDisk(t *testing.T) {
 
 // TestForms: what is offered keeps what it is given.
 func TestForms(t *testing.T) {
-	if got, want := open.Forms(), "a path, file:///path, "+s3.Form; got != want {
+	if got, want := open.Forms(), "a path, file:///path, "+s3.Form+", "+peer.Form; got != want {
 		t.Errorf("Forms = %s; want %s", got, want)
 	}
 }

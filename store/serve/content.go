@@ -116,3 +116,12 @@ func (c *content) check() error {
 	}
 	return nil
 }
+
+// pieces is the files of all parts.
+func (c *content) pieces() []Piece {
+	all := make([]Piece, 0, len(c.parts))
+	for _, p := range c.parts {
+		all = append(all, Piece{File: p.file, Size: p.blob.Size})
+	}
+	return all
+}

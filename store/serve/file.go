@@ -2,6 +2,7 @@ package serve
 
 import (
 	"io"
+	"os"
 	"sync"
 
 	"piimg/store"
@@ -28,7 +29,7 @@ type File struct {
 	Digest    store.Digest
 	Immutable bool         // the requested name holds these bytes for ever
 	Board     string       // "" where no board asked
-	Image     store.Digest // that the file belongs to
+	Image     store.Digest // that the file belongs to, zero for content that was asked for by its own digest
 
 	front   *Front
 	request Event // begun at Open
@@ -46,22 +47,27 @@ type body interface {
 
 	// memory is the bytes in order, and nil where they are not in memory.
 	memory() [][]byte
+	// pieces is where the bytes lie.
+	pieces() []Piece
 	// check says whether the bytes are still those that were hashed.
 	check() error
 }
 
 func newFile(f *Front, r Request, img *image, entry store.File, body body) *File {
-	return &File{
+	file := &File{
 		SectionReader: io.NewSectionReader(body, 0, entry.Size),
 		Name:          entry.Path,
 		Size:          entry.Size,
 		Digest:        entry.Digest,
-		Image:         img.Digest,
 		front:         f,
 		request:       Event{Time: f.cfg.Now(), Name: entry.Path, Protocol: r.Protocol, Client: r.Client},
 		img:           img,
 		body:          body,
 	}
+	if img != nil {
+		file.Image = img.Digest
+	}
+	return file
 }
 
 // Done says how the transfer ended and how many bytes the client has taken. Only the
@@ -80,6 +86,17 @@ func (f *File) Done(result Result, bytes int64) {
 // process that reads it itself faults where somebody cuts such a file short, and a system
 // call ends with EFAULT. What came out of it is the file's bytes if Check is nil afterwards.
 func (f *File) Memory() [][]byte { return f.body.memory() }
+
+// Piece is some bytes of a file: Size of them from the start of File, or those in Bytes.
+type Piece struct {
+	File  *os.File // shared with others: it is read at offsets only, and not closed
+	Bytes []byte
+	Size  int64
+}
+
+// Pieces is where the file's bytes lie, in order, until Close: for system calls that send
+// them from there.
+func (f *File) Pieces() []Piece { return f.body.pieces() }
 
 // Check says whether the cached bytes are still those that were hashed. Its error wraps
 // store.ErrCorrupt.

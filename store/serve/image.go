@@ -23,6 +23,14 @@ type image struct {
 	marked time.Time // when that was last noted on disk
 }
 
+// name is the image's digest, and zero where there is no image.
+func (i *image) name() store.Digest {
+	if i == nil {
+		return store.Digest{}
+	}
+	return i.Digest
+}
+
 // maxConfig bounds how much of config.txt is looked at, in bytes. The firmware itself
 // reads 4096 of them.
 const maxConfig = 64 << 10

@@ -182,7 +182,7 @@ func (f *Front) failed(st *station, e Event, s *session, err error) {
 // finish ends a transfer: e goes to the trail and the session learns what it shows.
 func (f *Front) finish(st *station, s *session, img *image, e Event) {
 	f.log.Debug("transfer", "board", st.name(), "client", e.Client, "protocol", e.Protocol, "name", e.Name,
-		"result", e.Result, "bytes", e.Bytes, "duration", e.Duration, "image", img.Digest)
+		"result", e.Result, "bytes", e.Bytes, "duration", e.Duration, "image", img.name())
 	f.counts.transfer(e)
 	if st == nil {
 		return

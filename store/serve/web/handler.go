@@ -144,11 +144,12 @@ func (h *handler) file(w http.ResponseWriter, r *http.Request) error {
 	if !singleRange(r.Header) {
 		r.Header.Del("Range")
 	}
-	out := newMeter(w, r, f, h.stall)
-	http.ServeContent(out, r, "", time.Time{}, out)
+	in := newSource(f, h.stall)
+	out := newMeter(w, r, in, h.stall)
+	http.ServeContent(out, r, "", time.Time{}, in)
 	result := out.result(f.Size)
 	if result == serve.Failed {
-		h.log.Error("transfer failed", "protocol", "http", "client", client, "name", f.Name, "err", out.readErr)
+		h.log.Error("transfer failed", "protocol", "http", "client", client, "name", f.Name, "err", in.err)
 	}
 	f.Done(result, out.sent)
 	return nil

@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 	"sync"
+	"time"
 
 	"piimg/store/serve"
 )
@@ -47,7 +48,7 @@ func (l *limited) Accept() (net.Conn, error) {
 			conn.Close()
 			continue
 		}
-		return &limitedConn{conn, sync.OnceFunc(func() {
+		return &limitedConn{Conn: conn, release: sync.OnceFunc(func() {
 			l.clients.Leave(client)
 			<-l.slots
 		})}, nil
@@ -61,6 +62,7 @@ func (l *limited) Close() error { return l.close() }
 type limitedConn struct {
 	net.Conn
 	release func()
+	allowed time.Time // when the deadline of writes was set last, by ReadFrom
 }
 
 func (c *limitedConn) Close() error {

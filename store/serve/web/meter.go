@@ -11,24 +11,23 @@ import (
 )
 
 // meter is a ResponseWriter that gives a client time as long as it takes something,
-// and the file that it is sent from. It keeps what http.ServeContent does not tell.
+// and keeps what http.ServeContent does not tell.
 type meter struct {
 	http.ResponseWriter
-	io.ReadSeeker
+	file    *source
 	control *http.ResponseController
 	stall   time.Duration
 	head    bool // no body is asked for
 
 	status   int
 	sent     int64
-	readErr  error
 	writeErr error
 }
 
-func newMeter(w http.ResponseWriter, r *http.Request, f io.ReadSeeker, stall time.Duration) *meter {
+func newMeter(w http.ResponseWriter, r *http.Request, f *source, stall time.Duration) *meter {
 	return &meter{
 		ResponseWriter: w,
-		ReadSeeker:     f,
+		file:           f,
 		control:        http.NewResponseController(w),
 		stall:          stall,
 		head:           r.Method == http.MethodHead,
@@ -50,10 +49,17 @@ func (m *meter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *meter) Read(p []byte) (int, error) {
-	n, err := m.ReadSeeker.Read(p)
-	if err != nil && err != io.EOF {
-		m.readErr = err
+// ReadFrom lets the connection send the file by itself where it can.
+func (m *meter) ReadFrom(r io.Reader) (int64, error) {
+	allow(m.control, m.stall)
+	to, ok := m.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(writerOnly{m}, r)
+	}
+	n, err := to.ReadFrom(r)
+	m.sent += n
+	if err != nil {
+		m.writeErr = err
 	}
 	return n, err
 }
@@ -67,7 +73,7 @@ func allow(c *http.ResponseController, stall time.Duration) {
 // result says how the transfer of a file of size bytes went, once it has ended.
 func (m *meter) result(size int64) serve.Result {
 	switch {
-	case m.readErr != nil:
+	case m.file.err != nil:
 		return serve.Failed
 	case m.writeErr != nil:
 		return serve.Aborted
