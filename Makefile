@@ -5,7 +5,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl skopeo cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client
+PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl skopeo cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
 .PHONY: help quickstart build test race lint e2e test-big test-s3-big test-s3-all bench bench-initramfs bench-tftp fuzz deps clean
 
@@ -73,6 +73,7 @@ deps: ## install what the tests need (Debian packages, as root) and get the Go m
 	go mod download
 	go -C pipeline/format/newc/testdata/uroot mod download
 	go -C store/layout/testdata/foreign mod download
+	go -C store/serve/web/testdata/pull mod download
 
 clean: ## remove what make has built
 	rm -rf .build

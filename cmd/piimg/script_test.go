@@ -75,7 +75,10 @@ func runScripts(t *testing.T, dir string, commands map[string]func(*testscript.T
 		Setup: func(e *testscript.Env) error {
 			home := e.WorkDir + "/home"
 			e.Vars = append(e.Vars, goEnv...)
-			e.Vars = append(e.Vars, "HOME="+home, "USER=alice", "TZ=UTC", "TFTP="+freePort(t, "udp"), "HTTP="+freePort(t, "tcp"))
+			e.Vars = append(e.Vars, "HOME="+home, "USER=alice", "TZ=UTC", "TFTP="+freePort(t, "udp"))
+			for _, name := range []string{"HTTP", "HTTPS", "RACK"} {
+				e.Vars = append(e.Vars, name+"="+freePort(t, "tcp"))
+			}
 			e.Vars = append(e.Vars, vars(e)...)
 			return os.MkdirAll(home, 0o755)
 		},

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -17,8 +16,6 @@ import (
 
 	"piimg/cmd/piimg/config"
 	"piimg/store/serve"
-	"piimg/store/serve/tftp"
-	"piimg/store/serve/web"
 )
 
 func newServe(a *app) *cobra.Command {
@@ -48,6 +45,9 @@ secret into an image.` + "\n" + exitCodes,
 	f := c.Flags()
 	f.StringVar(&flags.TFTP, "tftp", "", "address to serve TFTP at, such as :69")
 	f.StringVar(&flags.HTTP, "http", "", "address to serve HTTP at, such as :8080")
+	f.StringVar(&flags.HTTPS, "https", "", "address to serve HTTPS at, such as :8443, with --cert and --key")
+	f.StringVar(&flags.Cert, "cert", "", "certificate for HTTPS and those that signed it, PEM")
+	f.StringVar(&flags.Key, "key", "", "its private key, PEM; both are read again when they change")
 	f.StringVar(&flags.Default, "default", "", "environment of boards that nobody has set")
 	f.StringVar(&flags.Cache, "cache", "", "folder for images that are being served")
 	f.Var(&flags.CacheSize, "cache-size", "most that they may have there, such as 20GB (default: as much as the disk allows)")
@@ -61,7 +61,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if err != nil {
 		return err
 	}
-	if c.TFTP == "" && c.HTTP == "" {
+	if c.TFTP == "" && c.HTTP == "" && c.HTTPS == "" {
 		return hint(usageError{errors.New("serve: neither --tftp nor --http is given")}, "piimg serve --tftp :69 --http :8080")
 	}
 	s, err := a.attach(ctx, c.Cache)
@@ -71,7 +71,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if s.guard, err = a.guard(); err != nil {
 		return err
 	}
-	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP} {
+	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP, "--https": c.HTTPS} {
 		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
 			return hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
 		}
@@ -104,6 +104,8 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 	c := whole.Serve
 	c.TFTP = cmp.Or(flags.TFTP, c.TFTP)
 	c.HTTP = cmp.Or(flags.HTTP, c.HTTP)
+	c.HTTPS = cmp.Or(flags.HTTPS, c.HTTPS)
+	c.Cert, c.Key = cmp.Or(flags.Cert, c.Cert), cmp.Or(flags.Key, c.Key)
 	c.Default = cmp.Or(flags.Default, c.Default)
 	c.Cache = cmp.Or(flags.Cache, c.Cache)
 	c.CacheSize = cmp.Or(flags.CacheSize, c.CacheSize)
@@ -129,88 +131,4 @@ func listenHint(err error) error {
 		return hint(err, "something else listens there: ss -lnup shows it for TFTP, ss -lntp for HTTP")
 	}
 	return err
-}
-
-// frontEnd is a front end with its listeners.
-type frontEnd struct {
-	front *serve.Front
-	tftp  *tftp.Server                // nil where TFTP is off
-	web   *web.Server                 // nil where HTTP is off
-	also  func(context.Context) error // runs beside them; may be nil
-}
-
-// openFrontEnd opens the cache and binds the addresses.
-func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
-	addresses := map[netip.Addr]string{}
-	for text, board := range c.Addresses {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("serve.addresses: %w", err)
-		}
-		addresses[addr] = board
-	}
-	front, err := serve.New(serve.Config{
-		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
-		Default: c.Default, Addresses: addresses, Log: log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	f := &frontEnd{front: front}
-	if c.TFTP != "" {
-		if f.tftp, err = tftp.Listen(tftp.Config{Addr: c.TFTP, BlockSize: c.Blksize, Log: log}, front); err != nil {
-			f.front.Close()
-			return nil, err
-		}
-	}
-	if c.HTTP != "" {
-		if f.web, err = web.Listen(web.Config{Addr: c.HTTP, Metrics: front.Metrics(), Log: log}, front); err != nil {
-			f.front.Close()
-			if f.tftp != nil {
-				f.tftp.Close()
-			}
-			return nil, err
-		}
-	}
-	return f, nil
-}
-
-// announce says where the front end listens. Scripts wait for these lines.
-func (f *frontEnd) announce(a *app) {
-	if f.tftp != nil {
-		a.ui.say("serving TFTP at %s", f.tftp.Addr())
-	}
-	if f.web != nil {
-		a.ui.say("serving HTTP at %s", f.web.Addr())
-	}
-}
-
-// run serves until ctx ends or a server fails.
-func (f *frontEnd) run(ctx context.Context) error {
-	defer f.front.Close()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	runs := []func(context.Context) error{f.front.Run}
-	if f.tftp != nil {
-		runs = append(runs, f.tftp.Serve)
-	}
-	if f.web != nil {
-		runs = append(runs, f.web.Serve)
-	}
-	if f.also != nil {
-		runs = append(runs, f.also)
-	}
-	done := make(chan error, len(runs))
-	for _, run := range runs {
-		go func() { done <- run(ctx) }()
-	}
-	var first error
-	for range runs {
-		err := <-done
-		if err != nil && ctx.Err() == nil {
-			first = err
-		}
-		cancel(err)
-	}
-	return first
 }

@@ -26,6 +26,7 @@ import (
 	"piimg/pipeline"
 	"piimg/recipes"
 	"piimg/store"
+	"piimg/store/peer"
 )
 
 // Exit codes are part of the command line: every command has these and no others.
@@ -192,6 +193,8 @@ func hintOf(err error) string {
 		return fmt.Sprintf("if the change is meant, pin it: piimg lock --update %s %s", drift.Name, drift.Recipe)
 	case errors.Is(err, pipeline.ErrOffline):
 		return "run it once without --offline"
+	case errors.Is(err, peer.ErrReadOnly):
+		return "http:// is for piimg serve and for looking: build, promote and set boards on the store itself"
 	case errors.Is(err, store.ErrConflict):
 		return "look at what changed with piimg history, and try again"
 	case errors.Is(err, store.ErrCorrupt):

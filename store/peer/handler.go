@@ -2,11 +2,13 @@ package peer
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -24,15 +26,22 @@ type listing struct {
 	More    bool         `json:"more"` // there are others after these
 }
 
+// Objects is what can be read; a store.Bucket is some.
+type Objects interface {
+	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+	Stat(ctx context.Context, key string) (store.Info, error)
+	List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error]
+}
+
 // Handler shares b, whose keys are the paths of requests without their leading slash. Only
 // objects whose keys start with one of prefixes are shared, and without any all of them.
 // Errors go to report, where it is not nil, and the client hears that something went wrong.
-func Handler(b store.Bucket, report func(*http.Request, error), prefixes ...string) http.Handler {
+func Handler(b Objects, report func(*http.Request, error), prefixes ...string) http.Handler {
 	return &handler{b, report, prefixes}
 }
 
 type handler struct {
-	bucket   store.Bucket
+	bucket   Objects
 	report   func(*http.Request, error)
 	prefixes []string
 }

@@ -7,43 +7,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Meter takes the measurements of those who serve the files of a front end, for its
-// /metrics. Names start with piimg_ and the protocol, as Prometheus has them:
-// piimg_tftp_retransmissions_total. Labels are pairs of a name and a value; values come
+// Meter shows the measurements of those who serve the files of a front end at its /metrics.
+// Names start with piimg_ and the protocol, as Prometheus has them:
+// piimg_tftp_repeated_packets_total. Labels are pairs of a name and a value; values come
 // from a short list that is fixed in the program, never from a client. Each name with the
-// same labels is asked for once, and measurements of one name have the same label names.
+// same labels is shown once, and measurements of one name have the same label names. read is
+// called whenever somebody looks, concurrently.
 type Meter interface {
 	// Counter is a number that only grows.
-	Counter(name, help string, labels ...string) Counter
-	// Gauge is a number that read says when somebody looks. It is called concurrently.
+	Counter(name, help string, read func() float64, labels ...string)
+	// Gauge is a number that goes up and down.
 	Gauge(name, help string, read func() float64, labels ...string)
 }
-
-// Counter grows. It is safe for concurrent use.
-type Counter interface{ Add(n float64) }
-
-// NoMeter is a Meter that forgets everything.
-type NoMeter struct{}
-
-var _ Meter = NoMeter{}
-
-// Counter is one that nobody reads.
-func (NoMeter) Counter(string, string, ...string) Counter { return noCounter{} }
-
-// Gauge is one that nobody reads.
-func (NoMeter) Gauge(string, string, func() float64, ...string) {}
-
-type noCounter struct{}
-
-func (noCounter) Add(float64) {}
 
 // meter is the Meter of a front end, over a registry of its own.
 type meter struct{ registry *prometheus.Registry }
 
-func (m meter) Counter(name, help string, labels ...string) Counter {
-	c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: pairs(labels)})
-	m.registry.MustRegister(c)
-	return c
+func (m meter) Counter(name, help string, read func() float64, labels ...string) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: pairs(labels)}, read))
 }
 
 func (m meter) Gauge(name, help string, read func() float64, labels ...string) {

@@ -28,6 +28,15 @@ func (f *Front) Blob(ctx context.Context, r Request, d store.Digest) (*File, err
 	return file, nil
 }
 
+// Manifest is the manifest of the image named d, as it is stored. All of the image is here
+// then. The error wraps io/fs.ErrNotExist where there is no such image.
+func (f *Front) Manifest(ctx context.Context, d store.Digest) ([]byte, error) {
+	if _, err := f.cache.Ensure(ctx, d); err != nil {
+		return nil, err
+	}
+	return f.cache.manifest(ctx, d)
+}
+
 // find is the size of the content named d, here or in the store.
 func (c *cache) find(ctx context.Context, d store.Digest) (store.Blob, error) {
 	c.mu.Lock()
@@ -49,13 +58,20 @@ func (c *cache) openAny(ctx context.Context, b store.Blob) (*content, error) {
 	return c.open(ctx, store.NewFile(b.Digest.String(), 0o644, b))
 }
 
-// Share is b for other front ends to read: its content comes from the cache, verified,
-// and the rest from b itself.
-func (f *Front) Share(b store.Bucket) store.Bucket { return shared{f, b} }
+// Objects is the part of a store.Bucket that reads.
+type Objects interface {
+	Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error)
+	Stat(ctx context.Context, key string) (store.Info, error)
+	List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error]
+}
+
+// Share is b for other front ends: its content comes from the cache, verified, and the
+// rest from b itself.
+func (f *Front) Share(b Objects) Objects { return shared{b, f} }
 
 type shared struct {
+	Objects
 	front *Front
-	store.Bucket
 }
 
 const blobFolder = "blobs/sha256/"
@@ -74,7 +90,7 @@ func (s shared) blob(key string) (store.Digest, bool) {
 func (s shared) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	d, ok := s.blob(key)
 	if !ok {
-		return s.Bucket.Get(ctx, key, off, n)
+		return s.Objects.Get(ctx, key, off, n)
 	}
 	b, err := s.front.cache.find(ctx, d)
 	if err != nil {
@@ -95,20 +111,4 @@ func (s shared) Get(ctx context.Context, key string, off, n int64) (io.ReadClose
 type section struct {
 	*io.SectionReader
 	io.Closer
-}
-
-// Put is not for those who share.
-func (s shared) Put(context.Context, string, store.Content) error { return errShared }
-
-// Create is not for those who share.
-func (s shared) Create(context.Context, string, []byte) error { return errShared }
-
-// Delete is not for those who share.
-func (s shared) Delete(context.Context, string) error { return errShared }
-
-var errShared = fmt.Errorf("what a front end shares is for reading only")
-
-// List is that of the bucket.
-func (s shared) List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
-	return s.Bucket.List(ctx, prefix, after)
 }

@@ -23,6 +23,9 @@ type Config struct {
 type Serve struct {
 	TFTP      string            `toml:"tftp"`       // address to listen on; "" for none
 	HTTP      string            `toml:"http"`       // address to listen on; "" for none
+	HTTPS     string            `toml:"https"`      // address to listen on; "" for none
+	Cert      string            `toml:"cert"`       // file with the certificate for it, PEM
+	Key       string            `toml:"key"`        // file with the key of that, PEM
 	Default   string            `toml:"default"`    // environment of boards that nobody has set; "" refuses them
 	Cache     string            `toml:"cache"`      // folder for images
 	CacheSize Size              `toml:"cache_size"` // most that they may have there; 0: as much as the disk allows

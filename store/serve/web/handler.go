@@ -27,6 +27,7 @@ type handler struct {
 	front   Front
 	stall   time.Duration
 	metrics http.Handler
+	share   http.Handler
 	log     *slog.Logger
 	flood   *serve.Flood // log of requests that are refused though there may be such a file
 }
@@ -37,7 +38,7 @@ func Handler(cfg Config, f Front) http.Handler {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &handler{
-		front: f, stall: cmp.Or(cfg.Stall, defaultStall), metrics: cfg.Metrics,
+		front: f, stall: cmp.Or(cfg.Stall, defaultStall), metrics: cfg.Metrics, share: cfg.Share,
 		log: cfg.Log, flood: serve.NewFlood(cfg.Log, 1, time.Now),
 	}
 }
@@ -50,7 +51,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetReadDeadline(time.Now().Add(headerTimeout))
 		w.Header().Set("Connection", "close")
 	}
-	if err := h.answer(w, r); err != nil {
+	if err := h.answer(w, control, r); err != nil {
 		h.refuse(w, r, err)
 	}
 }
@@ -62,7 +63,7 @@ var errMethod = errors.New("method not allowed")
 var errNotReady = errors.New("not ready")
 
 // answer answers r, or returns the error that is the answer.
-func (h *handler) answer(w http.ResponseWriter, r *http.Request) error {
+func (h *handler) answer(w http.ResponseWriter, control *http.ResponseController, r *http.Request) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errMethod
 	}
@@ -77,6 +78,14 @@ func (h *handler) answer(w http.ResponseWriter, r *http.Request) error {
 			h.metrics.ServeHTTP(w, r)
 			return nil
 		}
+	}
+	if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
+		h.v2(w, r)
+		return nil
+	}
+	if strings.HasPrefix(r.URL.Path, "/store/") && h.share != nil {
+		http.StripPrefix("/store", h.share).ServeHTTP(&steady{w, control, h.stall}, r)
+		return nil
 	}
 	return h.file(w, r)
 }
@@ -106,13 +115,26 @@ func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "5")
 	}
+	h.noteAt(level, r, err, status)
+	plain(w, r, status, text)
+}
+
+// note logs why r gets no file.
+func (h *handler) note(r *http.Request, err error, status int) {
+	level := slog.LevelError
+	if status < http.StatusInternalServerError || errors.Is(err, context.Canceled) {
+		level = slog.LevelDebug
+	}
+	h.noteAt(level, r, err, status)
+}
+
+func (h *handler) noteAt(level slog.Level, r *http.Request, err error, status int) {
 	log := h.flood.Log
 	if level == slog.LevelDebug {
 		log = h.log.Log
 	}
 	log(r.Context(), level, "file is not served", "protocol", "http", "client", r.RemoteAddr,
 		"method", r.Method, "name", r.URL.Path, "status", status, "err", err)
-	plain(w, r, status, text)
 }
 
 // plain answers with one line of text.
@@ -130,12 +152,17 @@ func plain(w http.ResponseWriter, r *http.Request, status int, text string) {
 
 // file sends the file that r names.
 func (h *handler) file(w http.ResponseWriter, r *http.Request) error {
+	return h.send(w, r, h.front.Open)
+}
+
+// send sends the file that open opens for r.
+func (h *handler) send(w http.ResponseWriter, r *http.Request, open func(context.Context, serve.Request) (*serve.File, error)) error {
 	client, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return err
 	}
 	client = netip.AddrPortFrom(client.Addr().Unmap(), client.Port())
-	f, err := h.front.Open(r.Context(), serve.Request{Client: client, Name: r.URL.Path, Protocol: "http"})
+	f, err := open(r.Context(), serve.Request{Client: client, Name: r.URL.Path, Protocol: "http"})
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,18 @@ func (m *meter) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
+// steady gives a client time as long as it takes something.
+type steady struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+}
+
+func (s *steady) Write(p []byte) (int, error) {
+	allow(s.control, s.stall)
+	return s.ResponseWriter.Write(p)
+}
+
 // allow gives the client time until it has to have taken something. A ResponseWriter
 // that knows no deadlines has none.
 func allow(c *http.ResponseController, stall time.Duration) {

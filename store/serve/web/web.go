@@ -6,6 +6,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"net/netip"
 	"time"
 
+	"piimg/store"
 	"piimg/store/serve"
 )
 
@@ -21,6 +23,11 @@ import (
 type Front interface {
 	Open(context.Context, serve.Request) (*serve.File, error)
 	Ready() error
+
+	// Blob, Manifest and Environments are for /v2/.
+	Blob(context.Context, serve.Request, store.Digest) (*serve.File, error)
+	Manifest(context.Context, store.Digest) ([]byte, error)
+	Environments() []serve.Environment
 }
 
 // Config is what a Server is made of. The zero value works.
@@ -32,6 +39,8 @@ type Config struct {
 	Idle        time.Duration // an open connection without a request is closed; 60 s
 	Grace       time.Duration // for transfers in progress when the server stops; 5 s
 	Metrics     http.Handler  // answers /metrics; nil for none
+	Share       http.Handler  // answers what is below /store/, without that; nil for none
+	TLS         *tls.Config   // serves HTTPS; nil for HTTP
 	Log         *slog.Logger  // nil is silent
 }
 
@@ -51,6 +60,7 @@ const (
 // Server is an HTTP server that listens. Its Serve has to be called once.
 type Server struct {
 	cfg  Config
+	name string // of the protocol
 	ln   net.Listener
 	http *http.Server
 }
@@ -75,7 +85,11 @@ func Listen(cfg Config, f Front) (*Server, error) {
 	}
 	// There is no time limit for a whole answer: a slow board may take minutes, as
 	// long as it takes something.
-	return &Server{cfg: cfg, ln: limit(ln, cfg.Connections, cfg.PerClient), http: &http.Server{
+	name := "http"
+	if cfg.TLS != nil {
+		name = "https"
+	}
+	return &Server{cfg: cfg, name: name, ln: limit(ln, cfg.Connections, cfg.PerClient), http: &http.Server{
 		Handler:                      Handler(cfg, f),
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  headerTimeout, // requests have no body
@@ -93,10 +107,10 @@ func (s *Server) Addr() netip.AddrPort { return s.ln.Addr().(*net.TCPAddr).AddrP
 // progress the grace time, ends those that are left, and returns nil.
 func (s *Server) Serve(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.ln) }()
+	go func() { served <- s.listen() }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("http: %w", err)
+		return fmt.Errorf("%s: %w", s.name, err)
 	case <-ctx.Done():
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Grace)
@@ -107,3 +121,15 @@ func (s *Server) Serve(ctx context.Context) error {
 	<-served
 	return nil
 }
+
+// listen accepts connections. HTTP/2 is not offered: boards and caches have no use for it,
+// and its streams would go round the limits for connections.
+func (s *Server) listen() error {
+	if s.cfg.TLS == nil {
+		return s.http.Serve(s.ln)
+	}
+	return s.http.Serve(tls.NewListener(s.ln, s.cfg.TLS))
+}
+
+// Close gives up the address of a server that is not to serve after all.
+func (s *Server) Close() error { return s.ln.Close() }

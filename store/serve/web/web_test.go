@@ -53,8 +53,8 @@ var files = map[string][]byte{
 	"vmlinuz":                  servetest.Pattern(1000),
 }
 
-// TestTargets sends request targets as they would never leave a browser.
-func TestTargets(t *testing.T) {
+// TestFaultRow28Targets sends request targets as they would never leave a browser.
+func TestFaultRow28Targets(t *testing.T) {
 	front, image := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
 	for target, want := range map[string]int{
@@ -333,6 +333,11 @@ type closed struct{ err error }
 
 func (c closed) Open(context.Context, serve.Request) (*serve.File, error) { return nil, c.err }
 func (c closed) Ready() error                                             { return c.err }
+func (c closed) Manifest(context.Context, store.Digest) ([]byte, error)   { return nil, c.err }
+func (c closed) Environments() []serve.Environment                        { return nil }
+func (c closed) Blob(context.Context, serve.Request, store.Digest) (*serve.File, error) {
+	return nil, c.err
+}
 
 // TestInternalErrors keeps what went wrong inside.
 func TestInternalErrors(t *testing.T) {

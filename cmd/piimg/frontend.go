@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+
+	"piimg/cmd/piimg/config"
+	"piimg/store/serve"
+	"piimg/store/serve/tftp"
+	"piimg/store/serve/web"
+)
+
+// frontEnd is a front end with its listeners.
+type frontEnd struct {
+	front *serve.Front
+	tftp  *tftp.Server                // nil where TFTP is off
+	web   *web.Server                 // nil where HTTP is off
+	https *web.Server                 // nil where HTTPS is off
+	also  func(context.Context) error // runs beside them; may be nil
+}
+
+// openFrontEnd opens the cache and binds the addresses.
+func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
+	addresses := map[netip.Addr]string{}
+	for text, board := range c.Addresses {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("serve.addresses: %w", err)
+		}
+		addresses[addr] = board
+	}
+	front, err := serve.New(serve.Config{
+		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
+		Default: c.Default, Addresses: addresses, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := &frontEnd{front: front}
+	if err := f.listen(s, c, log); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// listen binds the addresses.
+func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err error) {
+	if c.TFTP != "" {
+		if f.tftp, err = tftp.Listen(tftp.Config{Addr: c.TFTP, BlockSize: c.Blksize, Log: log}, f.front); err != nil {
+			return err
+		}
+		f.tftp.Measure(f.front.Meter())
+	}
+	w := web.Config{Metrics: f.front.Metrics(), Share: share(f.front, s, log), Log: log}
+	if c.HTTP != "" {
+		w.Addr = c.HTTP
+		if f.web, err = web.Listen(w, f.front); err != nil {
+			return err
+		}
+	}
+	if c.HTTPS == "" {
+		return nil
+	}
+	if c.Cert == "" || c.Key == "" {
+		return hint(usageError{errors.New("HTTPS needs a certificate and its key")}, "--https :8443 --cert server.pem --key server.key")
+	}
+	w.Addr = c.HTTPS
+	if w.TLS, err = tlsConfig(c.Cert, c.Key); err == nil {
+		f.https, err = web.Listen(w, f.front)
+	}
+	return err
+}
+
+// close gives everything up that is not to serve after all.
+func (f *frontEnd) close() {
+	if f.tftp != nil {
+		f.tftp.Close()
+	}
+	for _, s := range []*web.Server{f.web, f.https} {
+		if s != nil {
+			s.Close()
+		}
+	}
+	f.front.Close()
+}
+
+// announce says where the front end listens. Scripts wait for these lines.
+func (f *frontEnd) announce(a *app) {
+	if f.tftp != nil {
+		a.ui.say("serving TFTP at %s", f.tftp.Addr())
+	}
+	if f.web != nil {
+		a.ui.say("serving HTTP at %s", f.web.Addr())
+	}
+	if f.https != nil {
+		a.ui.say("serving HTTPS at %s", f.https.Addr())
+	}
+}
+
+// run serves until ctx ends or a server fails.
+func (f *frontEnd) run(ctx context.Context) error {
+	defer f.front.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	runs := []func(context.Context) error{f.front.Run}
+	if f.tftp != nil {
+		runs = append(runs, f.tftp.Serve)
+	}
+	for _, s := range []*web.Server{f.web, f.https} {
+		if s != nil {
+			runs = append(runs, s.Serve)
+		}
+	}
+	if f.also != nil {
+		runs = append(runs, f.also)
+	}
+	done := make(chan error, len(runs))
+	for _, run := range runs {
+		go func() { done <- run(ctx) }()
+	}
+	var first error
+	for range runs {
+		err := <-done
+		if err != nil && ctx.Err() == nil {
+			first = err
+		}
+		cancel(err)
+	}
+	return first
+}
