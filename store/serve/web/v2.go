@@ -23,8 +23,8 @@ import (
 // manifestType is the media type of every image's manifest.
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
-// notOCI is the error of a path below /v2/ that stands for nothing.
-var notOCI = fmt.Errorf("no such thing in the distribution API: %w", fs.ErrNotExist)
+// errNotOCI is the error of a path below /v2/ that stands for nothing.
+var errNotOCI = fmt.Errorf("no such thing in the distribution API: %w", fs.ErrNotExist)
 
 // repository is the form of a repository's name.
 const repository = `([a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)`
@@ -72,14 +72,14 @@ func (h *handler) registry(w http.ResponseWriter, r *http.Request) error {
 	if m := blobPath.FindStringSubmatch(path); m != nil {
 		d, err := store.ParseDigest(m[2])
 		if err != nil {
-			return notOCI
+			return errNotOCI
 		}
 		return h.send(w, r, func(ctx context.Context, q serve.Request) (*serve.File, error) { return h.front.Blob(ctx, q, d) })
 	}
 	if m := tagsPath.FindStringSubmatch(path); m != nil {
 		return h.tags(w, r, m[1])
 	}
-	return notOCI
+	return errNotOCI
 }
 
 // manifest sends the manifest of an image that a digest or a tag names.
@@ -88,7 +88,7 @@ func (h *handler) manifest(w http.ResponseWriter, r *http.Request, repo, ref str
 	if err != nil {
 		e, err := h.environment(repo)
 		if err != nil || ref != "latest" && ref != strconv.FormatInt(e.Seq, 10) {
-			return notOCI
+			return errNotOCI
 		}
 		d = e.Image
 	}
@@ -109,7 +109,7 @@ func (h *handler) environment(repo string) (serve.Environment, error) {
 			return e, nil
 		}
 	}
-	return serve.Environment{}, notOCI
+	return serve.Environment{}, errNotOCI
 }
 
 func (h *handler) tags(w http.ResponseWriter, r *http.Request, repo string) error {
