@@ -10,26 +10,33 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
 	kflate "github.com/klauspost/compress/flate"
 )
 
+// text compresses to blocks of some 100 KB each.
+func text(n int) (b []byte) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for len(b) < n {
+		b = fmt.Appendf(b, "line %d of %x\n", rnd.Uint32()%5000, rnd.Uint32()%70000)
+	}
+	return b
+}
+
 // samples compress well, badly and not at all.
 func samples() map[string][]byte {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	noise := make([]byte, 300_000)
+	rnd := rand.New(rand.NewPCG(3, 4))
+	noise := make([]byte, 100_000)
 	for i := range noise {
 		noise[i] = byte(rnd.Uint32())
 	}
-	var text []byte
-	for len(text) < 3<<20 {
-		text = fmt.Appendf(text, "line %d of %x\n", rnd.Uint32()%5000, rnd.Uint32()%70000)
-	}
+	text := text(1 << 20)
 	return map[string][]byte{
 		"empty": nil, "byte": []byte("x"), "noise": noise, "text": text,
-		"zeros": make([]byte, 2<<20), "mixed": append(append(bytes.Clone(text[:1<<20]), noise...), text[1<<20:]...),
+		"zeros": make([]byte, 400_000), "mixed": append(append(bytes.Clone(text[:300_000]), noise...), text[:200_000]...),
 	}
 }
 
@@ -77,7 +84,18 @@ func unpack(r *Reader) (plain []byte, blocks []Block, err error) {
 	}
 }
 
+// streams are the samples and what encoders make of them, made once.
 func streams(t testing.TB) map[string][2][]byte {
+	made.Do(func() { made.all = encode(t) })
+	return made.all
+}
+
+var made struct {
+	sync.Once
+	all map[string][2][]byte
+}
+
+func encode(t testing.TB) map[string][2][]byte {
 	all := map[string][2][]byte{}
 	for name, b := range samples() {
 		for _, level := range []int{0, 1, 6, 9, flate.HuffmanOnly} {
@@ -154,7 +172,7 @@ func TestWriterCopiesBlocks(t *testing.T) {
 
 // A block whose reach is behind the break decodes behind other data of any kind.
 func TestReachIsTrue(t *testing.T) {
-	text := samples()["text"]
+	text := text(2 << 20)
 	packed := zlib(t, text, "-9")
 	_, blocks, err := unpack(NewReader(bytes.NewReader(packed)))
 	if err != nil || len(blocks) < 5 {
@@ -183,7 +201,7 @@ func TestReachIsTrue(t *testing.T) {
 
 func TestDamageIsAnError(t *testing.T) {
 	packed := zlib(t, samples()["mixed"], "-6")
-	for cut := 0; cut < len(packed); cut += 40009 {
+	for cut := 0; cut < len(packed); cut += 20011 {
 		if _, _, err := unpack(NewReader(bytes.NewReader(packed[:cut]))); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut at %d: %v", cut, err)
 		}

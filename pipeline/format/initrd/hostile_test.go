@@ -177,7 +177,7 @@ type sampled struct {
 
 func (s *sampled) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
-	if s.n += int64(n); err != nil || s.n > 32<<20 {
+	if s.n += int64(n); err != nil || s.n > 80<<20 {
 		s.n = 0
 		s.sample()
 	}

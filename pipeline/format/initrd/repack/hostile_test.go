@@ -170,7 +170,7 @@ type sampler struct {
 }
 
 func (s *sampler) Write(p []byte) (int, error) {
-	if s.n += len(p); s.n > 24<<20 {
+	if s.n += len(p); s.n > 60<<20 {
 		s.n = 0
 		s.sample()
 	}

@@ -283,23 +283,25 @@ func TestSpansAreReused(t *testing.T) {
 		Rename: []Rename{{"r:4", "d/0044", "e/a-much-longer-name-than-before"}},
 		Add:    []Add{add("r:5", reg("d/0050", strings.Repeat("new ", 9999))), add("r:6", reg("z", "z"))},
 	}
-	for _, level := range []string{"gzip -1c", "gzip -6c", "gzip -9c", "gzip -9nc"} {
-		packed := pipe(t, base, level)
-		for name, e := range map[string]Edits{"no edits": {}, "edits": e} {
+	packed := map[string][]byte{}
+	for _, level := range []string{"gzip -1c", "gzip -6c", "gzip -9c"} {
+		packed[level] = pipe(t, base, level)
+	}
+	for name, e := range map[string]Edits{"no edits": {}, "edits": e} {
+		want, _, err := repack(base, e, Options{Format: codec.None})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "no edits" && !bytes.Equal(want, base) {
+			t.Error("the plain data of a base without edits differs")
+		}
+		for level, packed := range packed {
 			reused, stats, err := repack(packed, e, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			anew, _, err := repack(packed, e, Options{Recompress: true, Level: codec.Fast})
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := pipe(t, anew, "gzip -dc")
 			if got := pipe(t, reused, "gzip -dc"); !bytes.Equal(got, want) {
 				t.Errorf("%s, %s: the plain data differs", level, name)
-			}
-			if name == "no edits" && !bytes.Equal(want, base) {
-				t.Errorf("%s: the plain data of a base without edits differs", level)
 			}
 			share := float64(stats.Reused) / float64(stats.Written)
 			if share < 0.5 || name == "no edits" && share < 0.99 {
