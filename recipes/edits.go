@@ -83,3 +83,8 @@ func nodeBool(n *node) (value, ok bool) {
 	value, ok = n.value.(bool)
 	return value, ok
 }
+
+// SetsMode says whether a rule sets the mode of path.
+func (i *Initramfs) SetsMode(path string) bool {
+	return slices.ContainsFunc(i.Chmods, func(c Chmod) bool { return initrd.Match(c.Glob, path) })
+}

@@ -42,7 +42,7 @@ func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 	if n := t.get("modules"); n != nil {
 		i.Modules = r.modules(r.open(n))
 	}
-	i.Overlays = append(i.Overlays, p.overlays(r.texts(t.get("overlays")))...)
+	i.Overlays = append(i.Overlays, p.overlays(i, r.texts(t.get("overlays")))...)
 	r.forced(t, i)
 	t.done()
 	return i
@@ -256,7 +256,7 @@ func (r *reader) owner(n *node) (uid, gid uint32) {
 }
 
 // overlays are folders beside the recipe; what is in them is looked at too.
-func (p *placed) overlays(list []*node) []string {
+func (p *placed) overlays(i *Initramfs, list []*node) []string {
 	out := []string{}
 	for _, n := range list {
 		before := len(p.errs)
@@ -267,7 +267,7 @@ func (p *placed) overlays(list []*node) []string {
 		}
 		out = append(out, dir)
 		if len(p.errs) == before {
-			p.overlay(n, dir)
+			p.overlay(i, n, dir)
 		}
 	}
 	return out
@@ -275,14 +275,17 @@ func (p *placed) overlays(list []*node) []string {
 
 // overlay looks at all of an overlay: what a folder cannot hold or a checkout sets unasked
 // is a mistake unless it is declared.
-func (p *placed) overlay(n *node, dir string) {
+func (p *placed) overlay(i *Initramfs, n *node, dir string) {
 	root, err := p.root.OpenRoot(dir)
 	if err != nil {
 		p.add(unreadable(n, dir, err))
 		return
 	}
 	defer root.Close()
-	_, err = overlay.Read(root.FS(), func(name string) bool { return p.at[name] != nil && !p.dirs[name] })
+	_, err = overlay.Read(root.FS(), overlay.Declared{
+		Placed: func(name string) bool { return p.at[name] != nil && !p.dirs[name] },
+		Mode:   i.SetsMode,
+	})
 	for _, err := range unjoined(err) {
 		var bad *overlay.Error
 		if errors.As(err, &bad) {

@@ -148,7 +148,7 @@ func appendKnown(b *testing.B, dir string) cost {
 		b.Fatal(err)
 	}
 	start, cpu := time.Now(), ownCPU(b)
-	adds, err := overlay.Read(os.DirFS(filepath.Join(dir, "overlay")), nil)
+	adds, err := overlay.Read(os.DirFS(filepath.Join(dir, "overlay")), overlay.Declared{})
 	if err != nil {
 		b.Fatal(err)
 	}

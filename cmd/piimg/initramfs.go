@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -168,6 +169,9 @@ func newInitramfsStat(a *app) *cobra.Command {
 
 func (a *app) printStat(s inspect.Stat) {
 	fmt.Fprintf(a.out, "archives  %d\nentries   %d in the archives, %d in the tree\ncontent   %s in files\n", s.Archives, s.Entries, s.Names, size(s.Content))
+	for n, m := range s.Members {
+		fmt.Fprintf(a.out, "archive   %d at byte %d, %s\n", n+1, m.Offset, cmp.Or(strings.TrimPrefix(m.Format, "none"), "not compressed"))
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintln(a.out, "problem  ", printable(p))
 	}
@@ -183,7 +187,10 @@ func (a *app) entries(ctx context.Context, what string, hash bool) ([]inspect.En
 	for _, p := range problems {
 		a.ui.warn("%s", printable(p.String()))
 	}
-	return entries, err
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return entries, nil
 }
 
 // openInitramfs is how a file, or the initramfs of an image, is opened.
@@ -230,12 +237,18 @@ func initramfsOf(ctx context.Context, s *store.Store, ref string) (store.File, e
 
 // initramfsName is what the recipe of an image calls its initramfs, "" without one.
 func initramfsName(c pipeline.Config) (string, error) {
-	var r recipes.Recipe
-	if err := json.Unmarshal(c.Recipe, &r); err != nil {
-		return "", fmt.Errorf("recipe of %s: %w", c.Name, err)
-	}
-	if r.Initramfs == nil {
-		return "", nil
+	r, err := recipeOf(c)
+	if err != nil || r.Initramfs == nil {
+		return "", err
 	}
 	return r.Initramfs.Name, nil
+}
+
+// recipeOf is the recipe that an image was made from.
+func recipeOf(c pipeline.Config) (*recipes.Recipe, error) {
+	var r recipes.Recipe
+	if err := json.Unmarshal(c.Recipe, &r); err != nil {
+		return nil, fmt.Errorf("recipe of %s: %w", c.Name, err)
+	}
+	return &r, nil
 }

@@ -41,7 +41,8 @@ Where one more archive behind the base does it, the base's bytes stay and that a
 appended; an overlay that was appended before takes in the new files. What removes, renames
 or changes files of the base writes it anew. Removing and renaming come first, then files
 are added, then modes and owners are set. An edit that matches nothing is an error. The same
-input and the same edits give the same bytes; the times of new files are --epoch.
+input and the same edits give the same bytes; the times of new files are --epoch. Without
+any edit --compression writes everything in that format.
 
 An overlay is a folder that is laid over the root; what a checkout cannot hold, owners,
 modes and nodes, stands in its file ` + overlay.MetaFile + `.` + "\n" + exitCodes,
@@ -136,7 +137,7 @@ func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.
 	if err != nil {
 		return nil, err
 	}
-	rewrites := f.mode == "repack" || f.recompress || f.normalize
+	rewrites := f.mode == "repack" || f.recompress || f.normalize || len(settled.Add) == 0 && f.compression != "" && f.mode == "auto"
 	switch {
 	case f.mode == "append" && settled.Rewrites != "":
 		return nil, usageError{fmt.Errorf("%s changes %s of the base, which an archive behind it cannot", settled.Rewrites, settled.Needs)}

@@ -6,10 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"piimg/pipeline/format/codec"
+	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/initrd/overlay"
 	"piimg/pipeline/format/initrd/repack"
 	"piimg/pipeline/format/newc"
@@ -38,7 +40,7 @@ func (f editFlags) options() (repack.Options, error) {
 func (f editFlags) edits() (repack.Edits, error) {
 	var e repack.Edits
 	for _, dir := range f.overlays {
-		if err := addOverlay(&e, dir); err != nil {
+		if err := f.addOverlay(&e, dir); err != nil {
 			return e, fmt.Errorf("--overlay %s: %w", dir, err)
 		}
 	}
@@ -94,24 +96,27 @@ func (f editFlags) edits() (repack.Edits, error) {
 	return e, nil
 }
 
-// put adds a, in the place of what was added at its path before.
+// put adds a, in the place of what was added at its path before, unless that stays.
 func put(e *repack.Edits, a repack.Add) {
 	for n := range e.Add {
-		if e.Add[n].Entry.Name == a.Entry.Name {
-			e.Add[n] = a
-			return
+		if e.Add[n].Entry.Name != a.Entry.Name {
+			continue
 		}
+		if !a.StaysUnder(e.Add[n]) {
+			e.Add[n] = a
+		}
+		return
 	}
 	e.Add = append(e.Add, a)
 }
 
-func addOverlay(e *repack.Edits, dir string) error {
+func (f editFlags) addOverlay(e *repack.Edits, dir string) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	// root stays open: the files are read later.
-	adds, err := overlay.Read(root.FS(), nil)
+	adds, err := overlay.Read(root.FS(), overlay.Declared{Mode: f.setsMode})
 	if err != nil {
 		return err
 	}
@@ -120,6 +125,14 @@ func addOverlay(e *repack.Edits, dir string) error {
 		put(e, a)
 	}
 	return nil
+}
+
+// setsMode says whether a --chmod is about a path.
+func (f editFlags) setsMode(name string) bool {
+	return slices.ContainsFunc(f.chmods, func(s string) bool {
+		_, glob, _ := strings.Cut(s, ":")
+		return initrd.CheckGlob(glob) == nil && initrd.Match(glob, name)
+	})
 }
 
 func addFile(e *repack.Edits, s string) error {

@@ -31,7 +31,7 @@ type Diff struct {
 	Files   []FileChange  `json:"files"`            // sorted by path
 	Texts   []TextChange  `json:"texts"`            // of changed text files
 	Trees   []TreeChange  `json:"trees"`            // of changed device trees
-	Entries []EntryChange `json:"entries"`          // of the initramfs, where it has the same name on both sides
+	Entries []EntryChange `json:"entries"`          // of the initramfs, where both sides have one
 	Fetch   int64         `json:"fetch"`            // bytes of blobs that a front end with the first lacks for the second
 	Boot    int64         `json:"boot"`             // bytes of all changed and added files: what is new to a board
 }
@@ -79,6 +79,9 @@ func Compare(old, new Side) (*Diff, error) {
 	}
 	d.Files = CompareFiles(old.List, new.List)
 	d.Fetch = newBytes(old.List, new.List)
+	if err := d.compareInitramfs(old, new); err != nil {
+		return nil, fmt.Errorf("compare the initramfs: %w", err)
+	}
 	for _, c := range d.Files {
 		if c.Kind == Removed || c.Kind == Mode {
 			continue
@@ -142,16 +145,6 @@ func (d *Diff) look(c FileChange, old, new Side) error {
 		return nil
 	}
 	switch {
-	case c.Path == old.Initramfs && c.Path == new.Initramfs:
-		a, err := old.entries()
-		if err != nil {
-			return err
-		}
-		b, err := new.entries()
-		if err != nil {
-			return err
-		}
-		d.Entries = CompareEntries(a, b)
 	case path.Ext(c.Path) == ".txt" && max(c.Old.Size, c.New.Size) <= maxText:
 		a, b, err := both(c.Path, old, new)
 		if err != nil {
@@ -168,6 +161,34 @@ func (d *Diff) look(c FileChange, old, new Side) error {
 		}
 	}
 	return nil
+}
+
+// compareInitramfs compares the entries, whatever the two files are called: the name goes
+// with the compression.
+func (d *Diff) compareInitramfs(old, new Side) error {
+	if digestOf(old) == digestOf(new) || digestOf(old).IsZero() || digestOf(new).IsZero() {
+		return nil
+	}
+	a, err := old.entries()
+	if err != nil {
+		return err
+	}
+	b, err := new.entries()
+	if err != nil {
+		return err
+	}
+	d.Entries = CompareEntries(a, b)
+	return nil
+}
+
+// digestOf is that of a side's initramfs, zero where it has none.
+func digestOf(s Side) store.Digest {
+	for _, f := range s.List {
+		if f.Path == s.Initramfs {
+			return f.Digest
+		}
+	}
+	return store.Digest{}
 }
 
 // entries are those of the initramfs, hashed.

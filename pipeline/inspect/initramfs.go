@@ -48,11 +48,15 @@ var types = map[uint32]string{
 }
 
 // Entries are the names of an initramfs, sorted, and what a kernel would not unpack. With
-// hash set, files have the digest of their content.
+// hash set, files have the digest of their content. What a kernel would unpack nothing of
+// is an error.
 func Entries(open Opener, hash bool) ([]Entry, []initrd.Problem, error) {
 	tree, err := readTree(open)
 	if err != nil {
 		return nil, nil, err
+	}
+	if stopped := tree.Stopped(); stopped != nil && tree.Len() == 0 {
+		return nil, nil, fmt.Errorf("this is no initramfs: %w", stopped)
 	}
 	sums := map[initrd.Place]store.Digest{}
 	if hash {
@@ -119,14 +123,39 @@ func bodies(open Opener, tree *initrd.Tree, visit func(initrd.Place, io.Reader) 
 	return tree.Bodies(r, initrd.Limits{}, visit)
 }
 
-// Cat writes the content of the file name, following no symlink.
+// find is the node of name, below symlinks if need be.
+func find(tree *initrd.Tree, name string) *initrd.Node {
+	at, err := tree.Resolve(name)
+	if err != nil {
+		return nil
+	}
+	return tree.Lookup(at)
+}
+
+// Find is the entry of name, hashed, below symlinks if need be; false where there is none.
+func Find(open Opener, name string) (Entry, bool, error) {
+	tree, err := readTree(open)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	n := find(tree, name)
+	if n == nil {
+		return Entry{}, false, nil
+	}
+	sums, err := hashBodies(open, tree)
+	return entryOf(n, sums), true, err
+}
+
+// Cat writes the content of the file name. Symlinks above it are followed, and it is none.
 func Cat(open Opener, name string, w io.Writer) error {
 	tree, err := readTree(open)
 	if err != nil {
 		return err
 	}
-	n := tree.Lookup(name)
+	n := find(tree, name)
 	switch {
+	case n == nil && tree.Stopped() != nil:
+		return fmt.Errorf("the initramfs has no %s before it is damaged: %w", name, tree.Stopped())
 	case n == nil:
 		return fmt.Errorf("the initramfs has no %s", name)
 	case n.Type() == newc.Symlink:

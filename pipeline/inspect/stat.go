@@ -8,10 +8,17 @@ import (
 // Stat counts what is in an initramfs.
 type Stat struct {
 	Archives int      `json:"archives"`
+	Members  []Member `json:"members"` // what the archives stand in, in order
 	Entries  int64    `json:"entries"` // in the archives
 	Names    int      `json:"names"`   // in the tree that a kernel makes of them
 	Content  int64    `json:"content"` // bytes of the tree's files, hard links once
 	Problems []string `json:"problems"`
+}
+
+// Member is an archive, or several in one compressed stream.
+type Member struct {
+	Offset int64  `json:"offset"` // in the file, bytes
+	Format string `json:"format"` // "none", "gzip", "zstd" …
 }
 
 // Count reads an initramfs and counts.
@@ -20,7 +27,10 @@ func Count(open Opener) (Stat, error) {
 	if err != nil {
 		return Stat{}, err
 	}
-	s := Stat{Archives: tree.Archives, Entries: tree.Entries, Names: tree.Len(), Problems: []string{}}
+	s := Stat{Archives: tree.Archives, Entries: tree.Entries, Names: tree.Len(), Members: []Member{}, Problems: []string{}}
+	for _, m := range tree.Members {
+		s.Members = append(s.Members, Member{m.Offset, string(m.Format)})
+	}
 	seen := map[*initrd.Inode]bool{}
 	for n := range tree.All() {
 		if n.Type() == newc.Regular && !seen[n.Inode] {

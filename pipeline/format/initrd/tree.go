@@ -68,7 +68,10 @@ type Problem struct {
 }
 
 func (p Problem) String() string {
-	if p.Name == "" {
+	switch {
+	case p.Stop: // it says where
+		return p.Text
+	case p.Name == "":
 		return fmt.Sprintf("%s: %s", p.Place, p.Text)
 	}
 	return fmt.Sprintf("%s: entry %q: %s", p.Place, p.Name, p.Text)
@@ -156,7 +159,7 @@ var errSeen = errors.New("all entries that count have been seen")
 
 // Lookup finds the node of a path, which has no symlinks above its last element, and nil
 // where there is none.
-func (t *Tree) Lookup(name string) *Node { return t.nodes[clean(name)] }
+func (t *Tree) Lookup(name string) *Node { return t.nodes[Clean(name)] }
 
 // Len is the number of nodes.
 func (t *Tree) Len() int { return len(t.sorted) }
@@ -172,9 +175,9 @@ func (t *Tree) sort() {
 	slices.SortFunc(t.sorted, func(a, b *Node) int { return cmp.Compare(a.Path, b.Path) })
 }
 
-// clean is a path as the tree has it: the kernel unpacks in the root, which nothing leads
+// Clean is a path as a tree has it: the kernel unpacks in the root, which nothing leads
 // out of.
-func clean(name string) string {
+func Clean(name string) string {
 	if p := path.Clean("/" + name)[1:]; p != "" {
 		return p
 	}
@@ -430,7 +433,7 @@ func (t *Tree) Resolve(name string) (string, error) {
 
 // resolve is Resolve, and says what it took.
 func (t *Tree) resolve(name string) (string, int64, error) {
-	name = clean(name)
+	name = Clean(name)
 	dir, last := path.Split(name)
 	dir = strings.TrimSuffix(dir, "/")
 	if dir == "" || t.isDir(dir) {

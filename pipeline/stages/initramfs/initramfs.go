@@ -5,10 +5,12 @@ package initramfs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"text/template"
 
 	"piimg/pipeline"
@@ -42,7 +44,7 @@ type params struct {
 }
 
 func (Stage) Name() string { return "initramfs" }
-func (Stage) Version() int { return 2 }
+func (Stage) Version() int { return 3 }
 
 // Plan renders the templates and declares the base and all files beside the recipe.
 func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
@@ -149,22 +151,37 @@ func (u unlabelled) Error() string { return u.Err.Error() }
 
 // write makes the edits, behind the base or in the place of it.
 func (s *surgery) write(ctx context.Context) error {
-	s.job.From(s.Name, "initramfs.base", s.Base.String())
-	for name, i := range s.top {
-		if !i.Weak {
-			s.job.From(s.Name+"!"+name, i.key, i.from)
-		}
-	}
 	settled, err := s.edits().Settle(s.tree)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	s.origins(settled)
+	switch {
 	case settled.Rewrites != "" && s.Mode == "append":
 		return s.job.At(settled.Rewrites, fmt.Errorf(`changes %s of the base, which an archive behind it cannot, and mode is "append": take mode out`, settled.Needs))
 	case settled.Rewrites != "" || s.Rewrites:
 		return s.repack(ctx, settled.Edits)
 	}
 	return s.append(ctx, settled.Add)
+}
+
+// origins says where the entries come from that the base does not have, or not so.
+func (s *surgery) origins(settled repack.Settled) {
+	s.job.From(s.Name, "initramfs.base", s.Base.String())
+	top := s.Name + "!"
+	for _, a := range settled.Add {
+		name := a.Entry.Name
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if s.tree.Lookup(dir) == nil {
+				s.job.From(top+dir, a.Label, "") // made because of a
+			}
+		}
+	}
+	for _, a := range settled.Add {
+		if i, ok := s.top[cmp.Or(settled.Said[a.Entry.Name], a.Entry.Name)]; ok && (!a.Weak || s.tree.Lookup(a.Entry.Name) == nil) {
+			s.job.From(top+a.Entry.Name, i.key, i.from)
+		}
+	}
 }
 
 // edits are what the recipe asks for, labelled with its keys.

@@ -38,7 +38,7 @@ func collect(ctx context.Context, job *pipeline.Job, p params) (layer, error) {
 	}
 	for n, dir := range p.Overlays {
 		key := fmt.Sprintf("initramfs.overlays[%d]", n)
-		if err := l.overlay(job, key, dir, p.declares); err != nil {
+		if err := l.overlay(job, key, dir, p.declared()); err != nil {
 			return nil, job.At(key, err)
 		}
 	}
@@ -67,6 +67,11 @@ func collect(ctx context.Context, job *pipeline.Job, p params) (layer, error) {
 	return l, nil
 }
 
+// declared is what the recipe itself says of what overlays hold.
+func (p params) declared() overlay.Declared {
+	return overlay.Declared{Placed: p.declares, Mode: (&recipes.Initramfs{Chmods: p.Chmods}).SetsMode}
+}
+
 // declares says whether the recipe itself places something other than a folder at name.
 func (p params) declares(name string) bool {
 	return slices.ContainsFunc(p.Files, func(f recipes.File) bool { return f.Path == name }) ||
@@ -77,7 +82,7 @@ func (p params) declares(name string) bool {
 // put puts what a key of the recipe asks for over what l has at its path.
 func (l layer) put(key, from string, a repack.Add) { l[a.Entry.Name] = item{a, key, from} }
 
-func (l layer) overlay(job *pipeline.Job, key, dir string, declared func(string) bool) error {
+func (l layer) overlay(job *pipeline.Job, key, dir string, declared overlay.Declared) error {
 	fsys, err := job.Local(dir)
 	if err != nil {
 		return err
@@ -87,8 +92,8 @@ func (l layer) overlay(job *pipeline.Job, key, dir string, declared func(string)
 		return err
 	}
 	for _, a := range adds {
-		if below, ok := l[a.Entry.Name]; ok && a.Weak && below.Entry.Type() == newc.Dir {
-			continue // an overlay's folder has nothing to say that the one before has not
+		if below, ok := l[a.Entry.Name]; ok && a.StaysUnder(below.Add) {
+			continue
 		}
 		l.put(key, path.Join(dir, a.Entry.Name), a)
 	}

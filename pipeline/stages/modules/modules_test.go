@@ -268,9 +268,9 @@ content = "overlaid"`)
 	})
 	fsys, _ := stagetest.Run(t, w, kernel.Stage{}, modules.Stage{}, initramfs.Stage{})
 	image := stagetest.Read(t, fsys, "initramfs.cpio.gz")
-	const top = "lib/modules/6.12.47-v8"
+	const top = "usr/lib/modules/6.12.47-v8"
 	want := []string{
-		"usr", "lib", "lib/modules", top, top + "/kernel", top + "/kernel/crypto", top + "/kernel/crypto/cmac.ko", top + "/kernel/crypto/ecc.ko",
+		"usr", "lib", "usr/lib", "usr/lib/modules", top, top + "/kernel", top + "/kernel/crypto", top + "/kernel/crypto/cmac.ko", top + "/kernel/crypto/ecc.ko",
 	}
 	for _, name := range []string{
 		"alias", "alias.bin", "builtin", "builtin.alias.bin", "builtin.bin", "builtin.modinfo", "dep", "dep.bin", "devname", "order", "softdep", "symbols", "symbols.bin",
@@ -311,7 +311,11 @@ func archive(t *testing.T, all []newc.Entry) string {
 	var b bytes.Buffer
 	w := newc.NewWriter(&b)
 	for _, e := range all {
-		if err := w.WriteEntry(e, strings.NewReader(strings.Repeat("-", int(e.Size)))); err != nil {
+		body := strings.Repeat("-", int(e.Size))
+		if e.Type() == newc.Symlink {
+			body = "usr/lib"
+		}
+		if err := w.WriteEntry(e, strings.NewReader(body)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -31,15 +31,14 @@ func (e *Error) Hint() string { return e.Help }
 
 // Read is what fsys puts into an initramfs, sorted by path; labels are empty. Symlinks stay
 // symlinks and are not followed. Sockets, nodes, and files with a setuid, setgid or sticky
-// bit that the meta file does not ask for are errors, of type [*Error], of which there may
-// be several joined. Paths that declared names are left out: somebody else puts them there.
-// It may be nil.
-func Read(fsys fs.FS, declared func(path string) bool) ([]repack.Add, error) {
+// bit that neither the meta file nor d asks for are errors, of type [*Error], of which
+// there may be several joined.
+func Read(fsys fs.FS, d Declared) ([]repack.Add, error) {
 	rules, err := readMeta(fsys)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{fsys: fsys, rules: rules, declared: declared, met: make([]bool, len(rules))}
+	r := &reader{fsys: fsys, rules: rules, declared: d.orNobody(), met: make([]bool, len(rules))}
 	if err := fs.WalkDir(fsys, ".", r.visit); err != nil {
 		return nil, err
 	}
@@ -56,11 +55,28 @@ func Read(fsys fs.FS, declared func(path string) bool) ([]repack.Add, error) {
 	return r.adds, nil
 }
 
+// Declared is what is said outside of the overlay. Nil functions say nothing.
+type Declared struct {
+	Placed func(path string) bool // something else is put there: the overlay's is left out
+	Mode   func(path string) bool // a rule sets its mode afterwards
+}
+
+func (d Declared) orNobody() Declared {
+	nobody := func(string) bool { return false }
+	if d.Placed == nil {
+		d.Placed = nobody
+	}
+	if d.Mode == nil {
+		d.Mode = nobody
+	}
+	return d
+}
+
 type reader struct {
 	fsys     fs.FS
 	rules    []Rule
 	met      []bool
-	declared func(string) bool
+	declared Declared
 	adds     []repack.Add
 	errs     []error
 }
@@ -70,7 +86,7 @@ func (r *reader) fail(path, help, format string, args ...any) {
 }
 
 func (r *reader) visit(name string, d fs.DirEntry, err error) error {
-	if err != nil || name == "." || name == MetaFile || r.declared != nil && r.declared(name) {
+	if err != nil || name == "." || name == MetaFile || r.declared.Placed(name) {
 		return err
 	}
 	info, err := d.Info()
@@ -87,6 +103,8 @@ func (r *reader) visit(name string, d fs.DirEntry, err error) error {
 			return err
 		}
 		a.Entry.Mode, a.Entry.Size, a.Open = newc.Symlink|0o777, int64(len(target)), repack.Text([]byte(target))
+	case !d.Type().IsRegular() && r.made(name):
+		return nil // the line says what it is
 	case !d.Type().IsRegular():
 		r.fail(name, "declare it: [[initramfs.node]], or a line in "+MetaFile+"; and remove it from the folder", "is no file, folder or link")
 		return nil
@@ -94,12 +112,17 @@ func (r *reader) visit(name string, d fs.DirEntry, err error) error {
 		a.Entry.Mode, a.Entry.Size = newc.Regular|normal(info.Mode()), info.Size()
 		a.Open = func() (io.ReadCloser, error) { return r.fsys.Open(name) }
 	}
-	said := r.apply(&a)
+	said := r.apply(&a) || r.declared.Mode(name)
 	if !said && !d.IsDir() && info.Mode()&(fs.ModeSetuid|fs.ModeSetgid|fs.ModeSticky) != 0 {
-		r.fail(name, "chmod ug-s,-t it, or say its mode: [[initramfs.file]], or a line in "+MetaFile, "has mode %v, and nothing says that it is meant", info.Mode())
+		r.fail(name, "chmod ug-s,-t it, or say its mode: [[initramfs.chmod]], or a line in "+MetaFile, "has mode %v, and nothing says that it is meant", info.Mode())
 	}
 	r.adds = append(r.adds, a)
 	return nil
+}
+
+// made says whether a line makes a node of that path.
+func (r *reader) made(name string) bool {
+	return slices.ContainsFunc(r.rules, func(rule Rule) bool { return rule.Node != nil && rule.path == name })
 }
 
 // normal is all that a checkout can hold of a mode.
@@ -135,7 +158,7 @@ func (r *reader) nodes() {
 		}
 		r.met[n] = true
 		name := rule.path
-		if r.declared != nil && r.declared(name) {
+		if r.declared.Placed(name) {
 			continue
 		}
 		if slices.ContainsFunc(r.adds, func(a repack.Add) bool { return a.Entry.Name == name }) {

@@ -48,7 +48,7 @@ func read(t *testing.T, dir string, declared func(string) bool) (string, error) 
 		t.Fatal(err)
 	}
 	defer root.Close()
-	adds, err := overlay.Read(root.FS(), declared)
+	adds, err := overlay.Read(root.FS(), overlay.Declared{Placed: declared})
 	var s strings.Builder
 	for _, a := range adds {
 		fmt.Fprintf(&s, "%s %o %d:%d", a.Entry.Name, a.Entry.Mode, a.Entry.UID, a.Entry.GID)
@@ -142,6 +142,26 @@ func TestFaultRow31(t *testing.T) {
 	got, err := read(t, dir, func(name string) bool { return name != "bin" && name != "bin/ok" })
 	if err != nil || got != "bin 40755 0:0 weak\nbin/ok 100644 0:0 \"\"\n" {
 		t.Errorf("with all declared: %q, %v", got, err)
+	}
+}
+
+// What is declared outside may be as it is on disk, and a line says what a node is.
+func TestFaultRow31Declared(t *testing.T) {
+	dir := folder(t, map[string]string{"su": "", "dev/x": "", overlay.MetaFile: "dev/null 0666 0:0 char 1 3\n"})
+	if err := os.Chmod(filepath.Join(dir, "su"), 0o755|os.ModeSetuid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mknod(filepath.Join(dir, "dev/null"), syscall.S_IFIFO|0o644, 0); err != nil {
+		t.Fatal(err)
+	}
+	adds, err := overlay.Read(os.DirFS(dir), overlay.Declared{Mode: func(name string) bool { return name == "su" }})
+	var got []string
+	for _, a := range adds {
+		got = append(got, fmt.Sprintf("%s %o %d:%d", a.Entry.Name, a.Entry.Mode, a.Entry.RDev.Major, a.Entry.RDev.Minor))
+	}
+	want := []string{"dev 40755 0:0", "dev/null 20666 1:3", "dev/x 100644 0:0", "su 100755 0:0"}
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v, overlay (-want +got):\n%s", err, d)
 	}
 }
 

@@ -40,15 +40,16 @@ func (nopCloser) Close() error { return nil }
 
 // Append writes base, of size bytes, to w with one more archive that has what is added.
 // Where base ends with such an archive already, behind another, the new files go into that
-// one, so that the number of archives does not grow with every edit. tree is that of base,
-// which a kernel has to unpack to its end.
+// one, so that the number of archives does not grow with every edit; where nothing is
+// added, base is all that is written. tree is that of base, which a kernel has to unpack to
+// its end.
 func Append(ctx context.Context, base io.ReaderAt, size int64, tree *initrd.Tree, adds []Add, w io.Writer, o Options) (Stats, error) {
 	err := tree.Stopped()
 	if err != nil {
 		return Stats{}, err
 	}
 	all, front := tree.Members, size
-	if overlay, ok := lastOverlay(all); ok {
+	if overlay, ok := lastOverlay(all); ok && len(adds) > 0 {
 		front = overlay.Offset
 		if tree, err = initrd.ReadTree(io.NewSectionReader(base, 0, front), o.Limits); err != nil {
 			return Stats{}, err
@@ -62,10 +63,13 @@ func Append(ctx context.Context, base io.ReaderAt, size int64, tree *initrd.Tree
 		return Stats{}, err
 	}
 	var stats Stats
-	if front == size {
+	switch {
+	case len(adds) == 0:
+		stats.Archives = len(all)
+	case front == size:
 		stats, err = WriteOverlay(ctx, out, tree, adds, o)
 		stats.Archives += len(all)
-	} else {
+	default:
 		stats, err = repackOn(ctx, io.NewSectionReader(base, front, size-front), size-front, Edits{Add: adds}, tree, out, o)
 		stats.Archives = len(all)
 	}

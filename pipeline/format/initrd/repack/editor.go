@@ -105,6 +105,7 @@ func (e *editor) entry(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	e.plan.summed = entry.Summed
 	head := newc.HeaderLen + newc.NameLen(n)
 	if ok, err := e.more(ctx, head); err != nil || !ok {
 		return "", orTruncated(err)
@@ -284,32 +285,54 @@ func (e *editor) add(ctx context.Context) error {
 }
 
 func (e *editor) addOne(a *Add) error {
-	if err := e.sink.insert(e.plan.header(a.Entry)); err != nil || a.Entry.Size == 0 {
+	entry := a.Entry
+	if e.plan.summed && entry.Type() == newc.Regular && entry.Size > 0 {
+		sum := &summer{}
+		if err := a.copyTo(sum); err != nil {
+			return err
+		}
+		entry.Sum = sum.sum
+	}
+	if err := e.sink.insert(e.plan.header(entry)); err != nil || entry.Size == 0 {
 		return err
 	}
+	if err := a.copyTo(inserter{e.sink}); err != nil {
+		return err
+	}
+	return e.sink.insert(make([]byte, -entry.Size&3))
+}
+
+// copyTo copies the body.
+func (a *Add) copyTo(w io.Writer) error {
 	r, err := a.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	n, err := io.Copy(inserter{e.sink}, io.LimitReader(r, a.Entry.Size+1))
-	if err != nil {
-		return err
+	n, err := io.Copy(w, io.LimitReader(r, a.Entry.Size+1))
+	if err == nil && n != a.Entry.Size {
+		err = fmt.Errorf("body of %d bytes or more, %d were declared", n, a.Entry.Size)
 	}
-	if n != a.Entry.Size {
-		return fmt.Errorf("body of %d bytes or more, %d were declared", n, a.Entry.Size)
-	}
-	return e.sink.insert(make([]byte, -n&3))
+	return err
+}
+
+// summer adds up the checksum of 070702.
+type summer struct{ sum uint32 }
+
+func (s *summer) Write(p []byte) (int, error) {
+	s.sum += newc.Sum(p)
+	return len(p), nil
 }
 
 type inserter struct{ sink }
 
 func (i inserter) Write(p []byte) (int, error) { return len(p), i.insert(p) }
 
-// header is that of a new file: an inode of its own, the epoch as its time.
+// header is that of a new file: an inode of its own, the epoch as its time, and the magic
+// of the archive, since GNU cpio passes over entries of another one.
 func (p *plan) header(n newc.Entry) []byte {
 	p.ino++
-	n.Ino, n.Links, n.Dev, n.Time, n.Summed, n.Sum = p.ino, 1, newc.Device{}, p.epoch, false, 0
+	n.Ino, n.Links, n.Dev, n.Time, n.Summed = p.ino, 1, newc.Device{}, p.epoch, p.summed
 	if n.Type() == newc.Dir {
 		n.Links = 2
 	}

@@ -39,6 +39,12 @@ type Add struct {
 	Weak bool
 }
 
+// StaysUnder says whether below, which was put at the same path before, stays: a folder
+// that only stands for what is in it has nothing to say of another, or of a symlink to one.
+func (a *Add) StaysUnder(below Add) bool {
+	return a.Weak && (below.Entry.Type() == newc.Dir || below.Entry.Type() == newc.Symlink)
+}
+
 // Text is an Add.Open of bytes in memory.
 func Text(b []byte) func() (io.ReadCloser, error) {
 	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }

@@ -31,6 +31,7 @@ type plan struct {
 	spooled int64
 	ino     uint32 // the highest of the base
 	text    int64  // bytes of the names of the base
+	summed  bool   // the entry before is of 070702
 }
 
 // group tells inodes of several names apart.

@@ -16,20 +16,27 @@ type Settled struct {
 	// archive behind it can, and "" where there is none.
 	Rewrites string
 	Needs    string // what that edit changes
+	// Said are the paths that additions were asked for with, by those that they get
+	// because symlinks are above them. Others are not in it.
+	Said map[string]string
 }
 
 // Settle applies Chmod and Chown to what is added, as to what is there, and finds out which
 // edits need the base to be written anew. Modes and owners of folders do not: a kernel
-// takes those of the last entry. Edits that match nothing are errors.
+// takes those of the last entry. What is added below a symlink, of the base or added too,
+// gets the path that this leads to. Edits that match nothing are errors.
 func (e Edits) Settle(base *initrd.Tree) (Settled, error) {
 	if err := e.check(); err != nil {
 		return Settled{}, err
 	}
-	s := &settler{edits: e, base: base, added: map[string]int{}}
+	s := &settler{edits: e, base: base, added: map[string]int{}, said: map[string]string{}}
 	e.Add = slices.Clone(e.Add)
 	s.edits.Add = e.Add
 	for n, a := range e.Add {
 		s.added[a.Entry.Name] = n
+	}
+	if err := s.through(); err != nil {
+		return Settled{}, err
 	}
 	rules := s.rules()
 	for _, r := range rules {
@@ -46,7 +53,7 @@ func (e Edits) Settle(base *initrd.Tree) (Settled, error) {
 			r.apply(&s.edits.Add[n].Entry)
 		}
 	}
-	out := Settled{Edits: Edits{Add: s.edits.Add, Remove: e.Remove, Rename: e.Rename}, Rewrites: label, Needs: needs}
+	out := Settled{Edits: Edits{Add: s.edits.Add, Remove: e.Remove, Rename: e.Rename}, Rewrites: label, Needs: needs, Said: s.said}
 	if label == "" {
 		return out, nil
 	}
@@ -61,7 +68,8 @@ func (e Edits) Settle(base *initrd.Tree) (Settled, error) {
 type settler struct {
 	edits Edits
 	base  *initrd.Tree
-	added map[string]int // path → index in edits.Add
+	added map[string]int    // path → index in edits.Add
+	said  map[string]string // path → as it was said
 }
 
 // rule is a chmod or chown, and what it matches.
@@ -96,7 +104,8 @@ func (s *settler) rules() []*rule {
 
 func (s *settler) match(r *rule) {
 	for n, a := range s.edits.Add {
-		if initrd.Match(r.glob, a.Entry.Name) && (r.links || a.Entry.Type() != newc.Symlink) {
+		said := s.said[a.Entry.Name]
+		if (initrd.Match(r.glob, a.Entry.Name) || said != "" && initrd.Match(r.glob, said)) && (r.links || a.Entry.Type() != newc.Symlink) {
 			r.added = append(r.added, n)
 		}
 	}
