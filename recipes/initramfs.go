@@ -42,6 +42,9 @@ func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 	if n := t.get("modules"); n != nil {
 		i.Modules = r.modules(r.open(n))
 	}
+	if n := t.get("limits"); n != nil {
+		i.Limits = r.limits(r.open(n))
+	}
 	i.Overlays = append(i.Overlays, p.overlays(i, r.texts(t.get("overlays")))...)
 	r.forced(t, i)
 	t.done()

@@ -154,6 +154,7 @@ type Initramfs struct {
 	Chmods      []Chmod   `json:"chmod,omitempty"`
 	Chowns      []Chown   `json:"chown,omitempty"`
 	Modules     *Modules  `json:"modules,omitempty"`
+	Limits      Limits    `json:"limits,omitzero"` // of what the base may ask for
 }
 
 // Rewrites says whether something is asked for that no archive behind the base can do.

@@ -56,7 +56,10 @@ func side(ctx context.Context, s *store.Store, ref string) (inspect.Side, error)
 		return inspect.Side{}, err
 	}
 	side := inspect.Side{Name: ref, Kernel: c.KernelRelease, List: i.Files, Files: pipeline.FS(ctx, s, i.Files)}
-	side.Initramfs, err = initramfsName(c)
+	r, err := recipeOf(c)
+	if err == nil && r.Initramfs != nil {
+		side.Initramfs, side.Limits = r.Initramfs.Name, r.Initramfs.Limits.Format()
+	}
 	return side, err
 }
 

@@ -88,11 +88,14 @@ func (e *explanation) inInitramfs(ctx context.Context, s *store.Store, i *store.
 	if err != nil {
 		return err
 	}
-	f, ok := i.File(archive)
-	if !ok {
+	if _, ok := i.File(archive); !ok {
 		return hint(fmt.Errorf("image %s has no file %s", i.Digest.Short(), e.Path), "piimg show %s lists its files", i.Digest.Short())
 	}
-	entry, found, err := inspect.Find(opener(ctx, s, f), e.Path)
+	src, err := initramfsOf(ctx, s, i, c, nil)
+	if err != nil {
+		return err
+	}
+	entry, found, err := inspect.Find(src, e.Path)
 	if err != nil {
 		return err
 	}

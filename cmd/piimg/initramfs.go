@@ -33,11 +33,13 @@ What is looked at is a file, or the initramfs of an image of the store.` + "\n" 
   piimg initramfs diff prod staging
   piimg initramfs stat prod`,
 	}
-	c.AddCommand(newInitramfsLs(a), newInitramfsCat(a), newInitramfsDiff(a), newInitramfsStat(a), newInitramfsEdit(a), newInitramfsExtract(a))
+	var l limitFlag
+	l.bind(c)
+	c.AddCommand(newInitramfsLs(a, &l), newInitramfsCat(a, &l), newInitramfsDiff(a, &l), newInitramfsStat(a, &l), newInitramfsEdit(a, &l), newInitramfsExtract(a, &l))
 	return c
 }
 
-func newInitramfsLs(a *app) *cobra.Command {
+func newInitramfsLs(a *app, l *limitFlag) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "ls FILE|IMAGE [GLOB]",
@@ -46,7 +48,7 @@ func newInitramfsLs(a *app) *cobra.Command {
   piimg initramfs ls rootfs.cpio.gz 'usr/bin/*'`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			entries, err := a.entries(cmd.Context(), args[0], asJSON)
+			entries, err := a.entries(cmd.Context(), args[0], *l, asJSON)
 			if err != nil {
 				return err
 			}
@@ -81,23 +83,23 @@ func matching(entries []inspect.Entry, glob string) ([]inspect.Entry, error) {
 	return entries, nil
 }
 
-func newInitramfsCat(a *app) *cobra.Command {
+func newInitramfsCat(a *app, l *limitFlag) *cobra.Command {
 	return &cobra.Command{
 		Use:     "cat FILE|IMAGE PATH",
 		Short:   "Print a file of an initramfs",
 		Example: "  piimg initramfs cat prod etc/piimg-image",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			open, err := a.openInitramfs(cmd.Context(), args[0])
+			src, err := a.openInitramfs(cmd.Context(), args[0], *l)
 			if err != nil {
 				return err
 			}
-			return inspect.Cat(open, args[1], a.out)
+			return inspect.Cat(src, args[1], a.out)
 		},
 	}
 }
 
-func newInitramfsDiff(a *app) *cobra.Command {
+func newInitramfsDiff(a *app, l *limitFlag) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "diff FILE|IMAGE FILE|IMAGE",
@@ -105,11 +107,11 @@ func newInitramfsDiff(a *app) *cobra.Command {
 		Example: "  piimg initramfs diff prod staging",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			old, err := a.entries(cmd.Context(), args[0], true)
+			old, err := a.entries(cmd.Context(), args[0], *l, true)
 			if err != nil {
 				return err
 			}
-			new, err := a.entries(cmd.Context(), args[1], true)
+			new, err := a.entries(cmd.Context(), args[1], *l, true)
 			if err != nil {
 				return err
 			}
@@ -136,7 +138,7 @@ func (a *app) printEntryChanges(changes []inspect.EntryChange) error {
 	})
 }
 
-func newInitramfsStat(a *app) *cobra.Command {
+func newInitramfsStat(a *app, l *limitFlag) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "stat FILE|IMAGE",
@@ -144,11 +146,11 @@ func newInitramfsStat(a *app) *cobra.Command {
 		Example: "  piimg initramfs stat rootfs.cpio.gz",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			open, err := a.openInitramfs(cmd.Context(), args[0])
+			src, err := a.openInitramfs(cmd.Context(), args[0], *l)
 			if err != nil {
 				return err
 			}
-			s, err := inspect.Count(open)
+			s, err := inspect.Count(src)
 			if err != nil {
 				return err
 			}
@@ -178,12 +180,12 @@ func (a *app) printStat(s inspect.Stat) {
 }
 
 // entries are the entries of what names a file or an image. Problems are warnings.
-func (a *app) entries(ctx context.Context, what string, hash bool) ([]inspect.Entry, error) {
-	open, err := a.openInitramfs(ctx, what)
+func (a *app) entries(ctx context.Context, what string, l limitFlag, hash bool) ([]inspect.Entry, error) {
+	src, err := a.openInitramfs(ctx, what, l)
 	if err != nil {
 		return nil, err
 	}
-	entries, problems, err := inspect.Entries(open, hash)
+	entries, problems, err := inspect.Entries(src, hash)
 	for _, p := range problems {
 		a.ui.warn("%s", printable(p.String()))
 	}
@@ -193,46 +195,46 @@ func (a *app) entries(ctx context.Context, what string, hash bool) ([]inspect.En
 	return entries, nil
 }
 
-// openInitramfs is how a file, or the initramfs of an image, is opened.
-func (a *app) openInitramfs(ctx context.Context, what string) (inspect.Opener, error) {
+// openInitramfs is a file, or the initramfs of an image.
+func (a *app) openInitramfs(ctx context.Context, what string, l limitFlag) (inspect.Source, error) {
+	limits, err := l.over(recipes.Limits{})
+	if err != nil {
+		return inspect.Source{}, err
+	}
 	if _, err := os.Stat(what); err == nil {
-		return func() (io.ReadCloser, error) { return os.Open(what) }, nil
+		return inspect.Source{Open: func() (io.ReadCloser, error) { return os.Open(what) }, Limits: limits.Format()}, nil
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s is no file, and no image: %w", what, err)
+		return inspect.Source{}, fmt.Errorf("%s is no file, and no image: %w", what, err)
 	}
-	f, err := initramfsOf(ctx, s, what)
-	if err != nil {
-		return nil, err
-	}
-	return opener(ctx, s, f), nil
-}
-
-// opener opens a file of the store again and again.
-func opener(ctx context.Context, s *store.Store, f store.File) inspect.Opener {
-	return func() (io.ReadCloser, error) { return s.OpenFile(ctx, f) }
-}
-
-// initramfsOf is the initramfs of the image that ref names, as its recipe calls it.
-func initramfsOf(ctx context.Context, s *store.Store, ref string) (store.File, error) {
-	i, c, err := readImage(ctx, s, ref)
+	i, c, err := readImage(ctx, s, what)
 	var usage usageError
 	if errors.As(err, &usage) || errors.Is(err, fs.ErrNotExist) {
-		return store.File{}, hint(fmt.Errorf("%s is neither a file nor an image", ref), "piimg ls lists images")
+		return inspect.Source{}, hint(fmt.Errorf("%s is neither a file nor an image", what), "piimg ls lists images")
 	}
 	if err != nil {
-		return store.File{}, err
+		return inspect.Source{}, err
 	}
-	name, err := initramfsName(c)
+	return initramfsOf(ctx, s, i, c, l)
+}
+
+// initramfsOf is the initramfs of an image, as its recipe calls it, with the limits that it
+// sets.
+func initramfsOf(ctx context.Context, s *store.Store, i *store.Image, c pipeline.Config, l limitFlag) (inspect.Source, error) {
+	r, err := recipeOf(c)
 	if err != nil {
-		return store.File{}, err
+		return inspect.Source{}, err
 	}
-	f, ok := i.File(name)
+	if r.Initramfs == nil {
+		return inspect.Source{}, fmt.Errorf("image %s has no initramfs", i.Digest.Short())
+	}
+	f, ok := i.File(r.Initramfs.Name)
 	if !ok {
-		return store.File{}, fmt.Errorf("image %s has no initramfs", i.Digest.Short())
+		return inspect.Source{}, fmt.Errorf("image %s has no %s", i.Digest.Short(), r.Initramfs.Name)
 	}
-	return f, nil
+	limits, err := l.over(r.Initramfs.Limits)
+	return inspect.Source{Open: func() (io.ReadCloser, error) { return s.OpenFile(ctx, f) }, Limits: limits.Format()}, err
 }
 
 // initramfsName is what the recipe of an image calls its initramfs, "" without one.

@@ -28,7 +28,7 @@ type editFlags struct {
 	removes, renames, chmods, chowns  []string
 }
 
-func newInitramfsEdit(a *app) *cobra.Command {
+func newInitramfsEdit(a *app, l *limitFlag) *cobra.Command {
 	var f editFlags
 	c := &cobra.Command{
 		Use:   "edit FILE|IMAGE --output FILE [flags]",
@@ -50,7 +50,7 @@ modes and nodes, stands in its file ` + overlay.MetaFile + `.` + "\n" + exitCode
   piimg initramfs edit prod -o slim.cpio.gz --remove 'usr/share/doc/**' --rename sbin/init.new:sbin/init
   piimg initramfs edit rootfs.cpio.gz -o rootfs.cpio.zst --compression zstd --normalize`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.editInitramfs(cmd.Context(), args[0], f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.editInitramfs(cmd.Context(), args[0], f, *l) },
 	}
 	fl := c.Flags()
 	fl.StringVarP(&f.output, "output", "o", "", `file to write, "-" for stdout`)
@@ -79,7 +79,7 @@ func sourceDateEpoch() int64 {
 	return recipes.DefaultEpoch
 }
 
-func (a *app) editInitramfs(ctx context.Context, what string, f editFlags) error {
+func (a *app) editInitramfs(ctx context.Context, what string, f editFlags, l limitFlag) error {
 	o, err := f.options()
 	if err != nil {
 		return usageError{err}
@@ -88,10 +88,11 @@ func (a *app) editInitramfs(ctx context.Context, what string, f editFlags) error
 	if err != nil {
 		return err
 	}
-	base, err := a.spoolInitramfs(ctx, what)
+	base, limits, err := a.spoolInitramfs(ctx, what, l)
 	if err != nil {
 		return err
 	}
+	o.Limits = limits
 	defer base.Close()
 	length, err := base.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -166,33 +167,34 @@ func scratch() (*os.File, error) {
 	return f, os.Remove(f.Name())
 }
 
-// spoolInitramfs is a file, or the initramfs of an image, to be read from anywhere.
-func (a *app) spoolInitramfs(ctx context.Context, what string) (*os.File, error) {
-	if f, err := os.Open(what); err == nil {
+// spoolInitramfs is a file, or the initramfs of an image, to be read from anywhere, and
+// what it may ask for.
+func (a *app) spoolInitramfs(ctx context.Context, what string, l limitFlag) (*os.File, initrd.Limits, error) {
+	src, err := a.openInitramfs(ctx, what, l)
+	if err != nil {
+		return nil, initrd.Limits{}, err
+	}
+	r, err := src.Open()
+	if err != nil {
+		return nil, initrd.Limits{}, err
+	}
+	if f, ok := r.(*os.File); ok {
 		info, err := f.Stat()
 		if err == nil && !info.Mode().IsRegular() {
 			err = fmt.Errorf("%s is no file", what)
 		}
-		return f, err
-	}
-	open, err := a.openInitramfs(ctx, what)
-	if err != nil {
-		return nil, err
-	}
-	r, err := open()
-	if err != nil {
-		return nil, err
+		return f, src.Limits, err
 	}
 	defer r.Close()
 	f, err := scratch()
 	if err != nil {
-		return nil, err
+		return nil, src.Limits, err
 	}
 	if _, err := io.Copy(f, r); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("read the initramfs of %s: %w", what, err)
+		return nil, src.Limits, fmt.Errorf("read the initramfs of %s: %w", what, err)
 	}
-	return f, nil
+	return f, src.Limits, nil
 }
 
 // writeTo writes a file that is there as a whole or not at all, and answers its digest.

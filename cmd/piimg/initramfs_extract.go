@@ -16,7 +16,7 @@ import (
 	"piimg/pipeline/format/initrd/overlay"
 )
 
-func newInitramfsExtract(a *app) *cobra.Command {
+func newInitramfsExtract(a *app, l *limitFlag) *cobra.Command {
 	return &cobra.Command{
 		Use:   "extract FILE|IMAGE DIR [GLOB...]",
 		Short: "Unpack an initramfs, or what globs pick of it, as an ordinary user",
@@ -28,23 +28,23 @@ stand in DIR/` + overlay.MetaFile + `, so that DIR as an overlay gives the same 
   piimg initramfs extract prod overlay etc 'usr/lib/systemd/**/*.service'`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.extractInitramfs(cmd.Context(), args[0], args[1], args[2:])
+			return a.extractInitramfs(cmd.Context(), args[0], args[1], args[2:], *l)
 		},
 	}
 }
 
-func (a *app) extractInitramfs(ctx context.Context, what, dir string, globs []string) error {
+func (a *app) extractInitramfs(ctx context.Context, what, dir string, globs []string, l limitFlag) error {
 	p := &picker{globs: globs, met: make([]bool, len(globs))}
 	if err := p.check(); err != nil {
 		return usageError{err}
 	}
-	src, err := a.spoolInitramfs(ctx, what)
+	src, limits, err := a.spoolInitramfs(ctx, what, l)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	read := func() io.Reader { return io.NewSectionReader(src, 0, 1<<62) }
-	tree, err := initrd.ReadTree(read(), initrd.Limits{})
+	tree, err := initrd.ReadTree(read(), limits)
 	if err != nil {
 		return fmt.Errorf("extract %s: %w", what, err)
 	}
@@ -60,7 +60,7 @@ func (a *app) extractInitramfs(ctx context.Context, what, dir string, globs []st
 	}
 	defer root.Close()
 	done, err := overlay.Extract(root, tree, p.picks, func(visit func(initrd.Place, io.Reader) error) error {
-		return tree.Bodies(read(), initrd.Limits{}, visit)
+		return tree.Bodies(read(), limits, visit)
 	})
 	if err != nil {
 		return hint(fmt.Errorf("%s: %w", what, err), "remove %s before the next attempt", dir)

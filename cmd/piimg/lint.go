@@ -67,7 +67,7 @@ func runLint(ctx context.Context, a *app, what string, models []string, o buildO
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	files, own, bootloader, err := a.toLint(ctx, what, o)
+	files, own, target, err := a.toLint(ctx, what, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -77,35 +77,48 @@ func runLint(ctx context.Context, a *app, what string, models []string, o buildO
 	if len(boards) == 0 {
 		return nil, nil, hint(usageError{fmt.Errorf("lint %s: say which boards it is for", what)}, "piimg lint --board pi4b %s", what)
 	}
-	findings, err := lintFiles(ctx, files, boards, bootloader)
+	findings, err := lintFiles(ctx, files, boards, target)
 	return findings, boards, err
 }
 
-// toLint opens what is to be checked, with the boards and the bootloader that it says
-// itself that it is for.
-func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, []recipes.Board, string, error) {
+// toLint opens what is to be checked, with the boards and the rest of the target that it
+// says itself that it is for.
+func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, []recipes.Board, lint.Target, error) {
 	info, err := os.Stat(what)
 	switch {
 	case err == nil && info.IsDir():
-		return os.DirFS(what), nil, "", nil
+		return os.DirFS(what), nil, lint.Target{}, nil
 	case err == nil || strings.HasSuffix(what, ".toml"):
 		_, w, err := a.bench(ctx, what, o)
 		if err != nil {
-			return nil, nil, "", err
+			return nil, nil, lint.Target{}, err
 		}
 		i, _, err := w.build(ctx)
-		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, w.recipe.Bootloader, err
+		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe), err
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, lint.Target{}, err
 	}
 	i, c, err := readImage(ctx, s, what)
 	if err != nil {
-		return nil, nil, "", err
+		return nil, nil, lint.Target{}, err
+	}
+	r, err := recipeOf(c)
+	if err != nil {
+		return nil, nil, lint.Target{}, err
 	}
 	boards, err := boardsByName(c.Boards)
-	return pipeline.FS(ctx, s, i.Files), boards, c.Bootloader, err
+	return pipeline.FS(ctx, s, i.Files), boards, lintTarget(r), err
+}
+
+// lintTarget is what a recipe says of what it is for, besides the boards.
+func lintTarget(r *recipes.Recipe) lint.Target {
+	t := lint.Target{Bootloader: r.Bootloader}
+	if r.Initramfs != nil {
+		t.Limits = r.Initramfs.Limits.Format()
+	}
+	return t
 }
 
 func names(boards []recipes.Board) []string {
@@ -132,11 +145,11 @@ func boardsByName(names []string) ([]recipes.Board, error) {
 // not read the kernel and unpack the initramfs once more.
 func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, error) {
 	on, err := json.Marshal(struct {
-		Version    int
-		Files      []store.File
-		Boards     []recipes.Board
-		Bootloader string
-	}{lint.Version, i.Files, w.boards, w.recipe.Bootloader})
+		Version int
+		Files   []store.File
+		Boards  []recipes.Board
+		Target  lint.Target
+	}{lint.Version, i.Files, w.boards, lintTarget(w.recipe)})
 	if err != nil {
 		return nil, err
 	}
@@ -146,15 +159,14 @@ func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, er
 	if !errors.Is(err, fs.ErrNotExist) {
 		return findings, err
 	}
-	findings, err = lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, w.recipe.Bootloader)
+	findings, err = lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe))
 	if err != nil {
 		return nil, err
 	}
 	return findings, notes.Put(ctx, store.Sum(on), findings)
 }
 
-func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, bootloader string) ([]lint.Finding, error) {
-	t := lint.Target{Bootloader: bootloader}
+func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, t lint.Target) ([]lint.Finding, error) {
 	for _, b := range boards {
 		t.Boards = append(t.Boards, lint.Board{Board: b.Board, ROMFiles: b.ROMFiles})
 	}

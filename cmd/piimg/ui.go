@@ -24,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"piimg/pipeline"
+	"piimg/pipeline/format/newc"
 	"piimg/recipes"
 	"piimg/store"
 	"piimg/store/peer"
@@ -195,6 +196,10 @@ func hintOf(err error) string {
 		return "run it once without --offline"
 	case errors.Is(err, peer.ErrReadOnly):
 		return "http:// is for piimg serve and for looking: build, promote and set boards on the store itself"
+	case errors.Is(err, newc.ErrLimit):
+		return "if you trust it, raise the limit: [initramfs.limits] in a recipe, --limit of piimg initramfs"
+	case errors.Is(err, newc.ErrLimit):
+		return "if you trust it, raise the limit: [initramfs.limits] in a recipe, --limit of piimg initramfs"
 	case errors.Is(err, store.ErrConflict):
 		return "look at what changed with piimg history, and try again"
 	case errors.Is(err, store.ErrCorrupt):

@@ -13,14 +13,16 @@ import (
 
 	"github.com/rogpeppe/go-internal/diff"
 
+	"piimg/pipeline/format/initrd"
 	"piimg/store"
 )
 
 // Side is one of two images.
 type Side struct {
-	Name      string // for people
-	Kernel    string // release; "" where it is not known
-	Initramfs string // path of the initramfs; "" without one
+	Name      string        // for people
+	Kernel    string        // release; "" where it is not known
+	Initramfs string        // path of the initramfs; "" without one
+	Limits    initrd.Limits // of it
 	List      []store.File
 	Files     fs.FS // content of List
 }
@@ -193,7 +195,7 @@ func digestOf(s Side) store.Digest {
 
 // entries are those of the initramfs, hashed.
 func (s Side) entries() ([]Entry, error) {
-	e, _, err := Entries(func() (io.ReadCloser, error) { return s.Files.Open(s.Initramfs) }, true)
+	e, _, err := Entries(Source{func() (io.ReadCloser, error) { return s.Files.Open(s.Initramfs) }, s.Limits}, true)
 	return e, err
 }
 

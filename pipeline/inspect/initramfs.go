@@ -12,8 +12,11 @@ import (
 	"piimg/store"
 )
 
-// Opener opens an initramfs from its start. It is called more than once.
-type Opener func() (io.ReadCloser, error)
+// Source is an initramfs.
+type Source struct {
+	Open   func() (io.ReadCloser, error) // from its start; called more than once
+	Limits initrd.Limits                 // of what it may ask for
+}
 
 // Entry is a name in the root file system that a kernel makes of an initramfs.
 type Entry struct {
@@ -50,8 +53,8 @@ var types = map[uint32]string{
 // Entries are the names of an initramfs, sorted, and what a kernel would not unpack. With
 // hash set, files have the digest of their content. What a kernel would unpack nothing of
 // is an error.
-func Entries(open Opener, hash bool) ([]Entry, []initrd.Problem, error) {
-	tree, err := readTree(open)
+func Entries(src Source, hash bool) ([]Entry, []initrd.Problem, error) {
+	tree, err := readTree(src)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,7 +63,7 @@ func Entries(open Opener, hash bool) ([]Entry, []initrd.Problem, error) {
 	}
 	sums := map[initrd.Place]store.Digest{}
 	if hash {
-		if sums, err = hashBodies(open, tree); err != nil {
+		if sums, err = hashBodies(src, tree); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -85,24 +88,24 @@ func entryOf(n *initrd.Node, sums map[initrd.Place]store.Digest) Entry {
 	return e
 }
 
-func readTree(open Opener) (*initrd.Tree, error) {
-	r, err := open()
+func readTree(src Source) (*initrd.Tree, error) {
+	r, err := src.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	return initrd.ReadTree(r, initrd.Limits{})
+	return initrd.ReadTree(r, src.Limits)
 }
 
 // hashBodies hashes the bodies that count in tree.
-func hashBodies(open Opener, tree *initrd.Tree) (map[initrd.Place]store.Digest, error) {
+func hashBodies(src Source, tree *initrd.Tree) (map[initrd.Place]store.Digest, error) {
 	sums := map[initrd.Place]store.Digest{}
 	for n := range tree.All() {
 		if n.Type() == newc.Regular {
 			sums[n.Data] = store.Digest{}
 		}
 	}
-	err := bodies(open, tree, func(p initrd.Place, body io.Reader) error {
+	err := bodies(src, tree, func(p initrd.Place, body io.Reader) error {
 		if _, counts := sums[p]; !counts {
 			return nil
 		}
@@ -114,13 +117,13 @@ func hashBodies(open Opener, tree *initrd.Tree) (map[initrd.Place]store.Digest, 
 }
 
 // bodies visits the bodies of all entries up to where a kernel would stop.
-func bodies(open Opener, tree *initrd.Tree, visit func(initrd.Place, io.Reader) error) error {
-	r, err := open()
+func bodies(src Source, tree *initrd.Tree, visit func(initrd.Place, io.Reader) error) error {
+	r, err := src.Open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return tree.Bodies(r, initrd.Limits{}, visit)
+	return tree.Bodies(r, src.Limits, visit)
 }
 
 // find is the node of name, below symlinks if need be.
@@ -133,8 +136,8 @@ func find(tree *initrd.Tree, name string) *initrd.Node {
 }
 
 // Find is the entry of name, hashed, below symlinks if need be; false where there is none.
-func Find(open Opener, name string) (Entry, bool, error) {
-	tree, err := readTree(open)
+func Find(src Source, name string) (Entry, bool, error) {
+	tree, err := readTree(src)
 	if err != nil {
 		return Entry{}, false, err
 	}
@@ -142,13 +145,13 @@ func Find(open Opener, name string) (Entry, bool, error) {
 	if n == nil {
 		return Entry{}, false, nil
 	}
-	sums, err := hashBodies(open, tree)
+	sums, err := hashBodies(src, tree)
 	return entryOf(n, sums), true, err
 }
 
 // Cat writes the content of the file name. Symlinks above it are followed, and it is none.
-func Cat(open Opener, name string, w io.Writer) error {
-	tree, err := readTree(open)
+func Cat(src Source, name string, w io.Writer) error {
+	tree, err := readTree(src)
 	if err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func Cat(open Opener, name string, w io.Writer) error {
 	case n.Type() != newc.Regular:
 		return fmt.Errorf("%s is no file", name)
 	}
-	return bodies(open, tree, func(p initrd.Place, body io.Reader) error {
+	return bodies(src, tree, func(p initrd.Place, body io.Reader) error {
 		if p != n.Data {
 			return nil
 		}

@@ -120,15 +120,15 @@ func archive(t *testing.T, script string) []byte {
 	return out
 }
 
-func opener(b []byte) inspect.Opener {
-	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+func source(b []byte) inspect.Source {
+	return inspect.Source{Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }}
 }
 
 func TestEntriesAreWhatTheKernelHas(t *testing.T) {
 	b := slices.Concat(
 		archive(t, "mkdir etc && echo base > etc/motd && ln etc/motd etc/hard && ln -s motd etc/link && mknod console c 5 1"),
 		archive(t, "mkdir etc && echo over > etc/motd && chmod 600 etc/motd"))
-	entries, problems, err := inspect.Entries(opener(b), true)
+	entries, problems, err := inspect.Entries(source(b), true)
 	if err != nil || len(problems) > 0 {
 		t.Fatal(err, problems)
 	}
@@ -148,12 +148,12 @@ func TestEntriesAreWhatTheKernelHas(t *testing.T) {
 	}
 	for path, text := range map[string]string{"etc/motd": "over\n", "etc/hard": "over\n"} {
 		var out bytes.Buffer
-		if err := inspect.Cat(opener(b), path, &out); err != nil || out.String() != text {
+		if err := inspect.Cat(source(b), path, &out); err != nil || out.String() != text {
 			t.Errorf("cat %s: %q, %v", path, out.String(), err)
 		}
 	}
 	for _, path := range []string{"etc/link", "etc", "none"} {
-		if err := inspect.Cat(opener(b), path, io.Discard); err == nil {
+		if err := inspect.Cat(source(b), path, io.Discard); err == nil {
 			t.Errorf("cat %s gave something", path)
 		}
 	}
@@ -161,7 +161,7 @@ func TestEntriesAreWhatTheKernelHas(t *testing.T) {
 
 func TestEntriesThatDiffer(t *testing.T) {
 	list := func(script string) []inspect.Entry {
-		e, _, err := inspect.Entries(opener(archive(t, script)), true)
+		e, _, err := inspect.Entries(source(archive(t, script)), true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,7 +185,7 @@ func TestEntriesThatDiffer(t *testing.T) {
 // A truncated archive lists what a kernel would have of it, and says so.
 func TestDamageIsAProblemAndNoError(t *testing.T) {
 	b := archive(t, "echo 1 > a; head -c 10000 /dev/zero > b")
-	entries, problems, err := inspect.Entries(opener(b[:2000]), true)
+	entries, problems, err := inspect.Entries(source(b[:2000]), true)
 	if err != nil || len(problems) == 0 || len(entries) == 0 || entries[0].Path != "a" {
 		t.Errorf("%+v, %v, %v", entries, problems, err)
 	}

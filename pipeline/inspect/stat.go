@@ -22,8 +22,8 @@ type Member struct {
 }
 
 // Count reads an initramfs and counts.
-func Count(open Opener) (Stat, error) {
-	tree, err := readTree(open)
+func Count(src Source) (Stat, error) {
+	tree, err := readTree(src)
 	if err != nil {
 		return Stat{}, err
 	}

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"piimg/pipeline/format/configtxt"
+	"piimg/pipeline/format/initrd"
 )
 
 // Version changes whenever a rule may find something else in the same files, so that
 // findings that were remembered are not taken for those of today.
-const Version = 2
+const Version = 3
 
 // Level says how bad a finding is.
 type Level string
@@ -32,8 +33,9 @@ type Board struct {
 // Target is what the files are for.
 type Target struct {
 	Boards     []Board
-	Bootloader string // the oldest EEPROM release among the boards, YYYY-MM-DD; "" if nobody says
-	InRamdisk  bool   // the files are the inside of boot.img: boot_ramdisk has no effect, nothing is fetched file by file
+	Bootloader string        // the oldest EEPROM release among the boards, YYYY-MM-DD; "" if nobody says
+	Limits     initrd.Limits // of what the initramfs may ask for; zero values are the defaults
+	InRamdisk  bool          // the files are the inside of boot.img: boot_ramdisk has no effect, nothing is fetched file by file
 }
 
 // Finding is what a rule found.

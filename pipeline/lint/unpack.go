@@ -31,12 +31,14 @@ func unpackable(r *report, v *view) {
 	switch {
 	case !ok: // P05
 	case i.err != nil:
-		r.error(i.names[0], 0, "look at it with piimg initramfs stat", "%v", i.err)
+		r.error(i.names[0], 0, "look at it with piimg initramfs stat; [initramfs.limits] raises limits", "%v", i.err)
 	default:
 		treeProblems(r, i)
-		name, _ := v.chosen(v.files.Kernels)
+		name, there := v.chosen(v.files.Kernels)
 		if k, ok := v.kernel(name); ok && v.files.Arm64 {
 			compression(r, name, k, i)
+		} else if there && !v.files.Arm64 {
+			compression(r, name, &kernelFacts{}, i) // a zImage, which packs what it has to say
 		}
 	}
 }
@@ -180,7 +182,7 @@ func (img *image) ramfs(names []string) (*ramfs, bool) {
 		parts.names = append(parts.names, name)
 	}
 	defer parts.close()
-	i.tree, i.err = initrd.ReadTree(parts, initrd.Limits{})
+	i.tree, i.err = initrd.ReadTree(parts, img.target.Limits)
 	if i.err != nil && !errors.Is(i.err, newc.ErrLimit) {
 		_ = img.keep(i.err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"piimg/pipeline/format/codec"
+	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/newc"
 )
 
@@ -107,5 +108,27 @@ func TestManyDroppedEntries(t *testing.T) {
 	}
 	if warned != maxDropped+1 || !strings.Contains(strings.Join(all, "\n"), "7 more entries") {
 		t.Errorf("findings:\n%s", strings.Join(all, "\n"))
+	}
+}
+
+// A 32-bit kernel packs what it has to say, so that nobody can see whether it knows zstd.
+func TestZstdWithAKernelOf32Bit(t *testing.T) {
+	for format, want := range map[codec.Format]bool{codec.Zstd: true, codec.Gzip: false} {
+		m := good()
+		m["config.txt"] = "arm_64bit=0\ninitramfs a\n"
+		m["kernel7l.img"], m["a"] = "zImage", archive(t, format, "b")
+		got := strings.Join(check(t, filesOf(m), Target{Boards: []Board{pi4}}), "\n")
+		if strings.Contains(got, "compressed with zstd: kernel7l.img does not hold its configuration") != want {
+			t.Errorf("%s: findings\n%s", format, got)
+		}
+	}
+}
+
+func TestLimitsOfTheTarget(t *testing.T) {
+	m := good()
+	m["config.txt"], m["a"] = "initramfs a\n", archive(t, codec.Gzip, "one", "two")
+	target := Target{Boards: []Board{pi4}, Limits: initrd.Limits{Limits: newc.Limits{Entries: 1}}}
+	if got := strings.Join(check(t, filesOf(m), target), "\n"); !strings.Contains(got, "more than 1 entries") {
+		t.Errorf("findings\n%s", got)
 	}
 }

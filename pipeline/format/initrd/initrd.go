@@ -139,7 +139,7 @@ func (w *walker) member() error {
 		_, err := w.one(w.r, 0)
 		return err
 	}
-	inner := bufio.NewReaderSize(&guard{w: w, z: z, from: start}, 64<<10)
+	inner := bufio.NewReaderSize(&guard{w: w, z: z}, 64<<10)
 	for off := int64(0); ; {
 		n, err := skipNUL(inner)
 		if off += n; err == io.EOF {
@@ -192,9 +192,8 @@ func at(p Place, e newc.Entry, err error) error {
 
 // guard stops a decoder that gives too much.
 type guard struct {
-	w    *walker
-	z    io.Reader
-	from int64
+	w *walker
+	z io.Reader
 }
 
 func (g *guard) Read(p []byte) (int, error) {
@@ -204,8 +203,9 @@ func (g *guard) Read(p []byte) (int, error) {
 	if w.plain > w.limits.Size {
 		return n, fmt.Errorf("more than %d bytes of plain data: %w", w.limits.Size, newc.ErrLimit)
 	}
-	if packed := w.pos(); w.plain > ratioFrom && w.plain/w.limits.Ratio > packed {
-		return n, fmt.Errorf("%d bytes of plain data out of %d: %w", w.plain, packed, newc.ErrLimit)
+	// Decoders say late what they have used of the buffer, so that all of it counts.
+	if w.plain > ratioFrom && w.plain/w.limits.Ratio > w.in.n {
+		return n, fmt.Errorf("%d bytes of plain data out of %d: %w", w.plain, w.in.n, newc.ErrLimit)
 	}
 	return n, err
 }

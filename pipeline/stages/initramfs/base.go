@@ -102,8 +102,8 @@ func (b *base) reader() io.Reader { return io.NewSectionReader(b, 0, b.size) }
 
 // tree is what a kernel makes of the base. A base that it would not unpack to the end is
 // an error.
-func (b *base) tree() (*initrd.Tree, error) {
-	t, err := initrd.ReadTree(b.reader(), initrd.Limits{})
+func (b *base) tree(l initrd.Limits) (*initrd.Tree, error) {
+	t, err := initrd.ReadTree(b.reader(), l)
 	if err == nil {
 		err = t.Stopped()
 	}

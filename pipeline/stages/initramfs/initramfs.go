@@ -41,6 +41,7 @@ type params struct {
 	Renames     []recipes.Rename  `json:"renames"`
 	Chmods      []recipes.Chmod   `json:"chmods"`
 	Chowns      []recipes.Chown   `json:"chowns"`
+	Limits      recipes.Limits    `json:"limits,omitzero"`
 }
 
 func (Stage) Name() string { return "initramfs" }
@@ -56,7 +57,7 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 		Name: i.Name, Base: i.Base, Mode: i.Mode, Compression: codec.Format(i.Compression), Level: i.Level,
 		Recompress: i.Recompress, Normalize: i.Normalize, Rewrites: i.Rewrites(),
 		Overlays: i.Overlays, Dirs: i.Dirs, Symlinks: i.Symlinks, Nodes: i.Nodes,
-		Remove: i.Remove, Renames: i.Renames, Chmods: i.Chmods, Chowns: i.Chowns,
+		Remove: i.Remove, Renames: i.Renames, Chmods: i.Chmods, Chowns: i.Chowns, Limits: i.Limits,
 	}
 	s := &pipeline.Step{Tools: []pipeline.Tool{
 		{Name: "compress", Version: func(context.Context) (string, error) { return codec.Encoder, nil }},
@@ -123,7 +124,7 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	}
 	defer b.Close()
 	s.base = b
-	if s.tree, err = b.tree(); err != nil {
+	if s.tree, err = b.tree(s.Limits.Format()); err != nil {
 		return job.At("initramfs.base", err)
 	}
 	if err := noModules(s.tree, job.NeedFact("modules", "modules.release")); err != nil {
@@ -249,7 +250,7 @@ func (s *surgery) normalize(ctx context.Context, r io.ReaderAt, size int64, edit
 
 // options are those of the recipe; small says that an overlay alone is written.
 func (s *surgery) options(small bool) repack.Options {
-	o := repack.Options{Format: s.Compression, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch())}
+	o := repack.Options{Format: s.Compression, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch()), Limits: s.Limits.Format()}
 	level, said := codec.ParseLevel(s.Level)
 	switch {
 	case said:
