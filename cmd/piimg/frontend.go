@@ -51,7 +51,7 @@ func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, e
 // listen binds the addresses.
 func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err error) {
 	if c.TFTP != "" {
-		if f.tftp, err = tftp.Listen(tftp.Config{Addr: c.TFTP, BlockSize: c.Blksize, Log: log}, f.front); err != nil {
+		if f.tftp, err = tftp.Listen(tftpConfig(c, log), f.front); err != nil {
 			return err
 		}
 		f.tftp.Measure(f.front.Meter())
@@ -87,6 +87,18 @@ func (f *frontEnd) close() {
 		}
 	}
 	f.front.Close()
+}
+
+// tftpConfig is what the file says about TFTP.
+func tftpConfig(c config.Serve, log *slog.Logger) tftp.Config {
+	t := tftp.Config{
+		Addr: c.TFTP, BlockSize: c.Blksize, SinglePort: c.Limits.SinglePort, Window: c.Limits.Window, Log: log,
+		Transfers: c.Limits.Transfers, BoardTransfers: c.Limits.BoardTransfers, Waiting: c.Limits.Waiting,
+	}
+	for _, n := range c.Limits.Networks {
+		t.Networks = append(t.Networks, tftp.Network{Prefix: n.Prefix, Rate: int64(n.Rate)})
+	}
+	return t
 }
 
 // announce says where the front end listens. Scripts wait for these lines.

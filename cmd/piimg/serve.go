@@ -102,6 +102,7 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 		return config.Serve{}, err
 	}
 	c := whole.Serve
+	c.Limits = whole.TFTP
 	c.TFTP = cmp.Or(flags.TFTP, c.TFTP)
 	c.HTTP = cmp.Or(flags.HTTP, c.HTTP)
 	c.HTTPS = cmp.Or(flags.HTTPS, c.HTTPS)

@@ -15,6 +15,7 @@ import (
 // Config is the file. Its zero value is what holds without one.
 type Config struct {
 	Serve  Serve             `toml:"serve"`
+	TFTP   TFTP              `toml:"tftp"`
 	Sign   Sign              `toml:"sign"`
 	Policy map[string]Policy `toml:"policy"` // by environment; "*" for those without one
 }
@@ -31,6 +32,8 @@ type Serve struct {
 	CacheSize Size              `toml:"cache_size"` // most that they may have there; 0: as much as the disk allows
 	Blksize   int               `toml:"blksize"`    // largest TFTP block, in bytes
 	Addresses map[string]string `toml:"addresses"`  // IP address to board, for clients that do not say who they are
+
+	Limits TFTP `toml:"-"` // the [tftp] table, where it is wanted together with this one
 }
 
 // Load reads file. A key that is not known is an error. Where there is no such file and

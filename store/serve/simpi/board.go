@@ -51,6 +51,7 @@ type Board struct {
 	FileTimeout time.Duration // DefaultFileTimeout where 0
 	ResendEvery time.Duration // DefaultResendEvery where 0
 	RetryWait   time.Duration // DefaultRetryWait where 0
+	Network     Network       // what happens to its packets
 	Local       netip.Addr    // source address; the zero Addr leaves it to the system
 }
 
@@ -83,7 +84,7 @@ func (b Board) Boot(ctx context.Context, server netip.AddrPort, opts Options) (*
 	}
 	server = netip.AddrPortFrom(server.Addr().Unmap(), server.Port())
 	report.Prefix = b.prefix()
-	t := &trip{board: b, server: server, opts: opts, report: report, start: opts.Now()}
+	t := &trip{board: b, server: server, opts: opts, report: report, start: opts.Now(), air: newAir(b)}
 	t.rng = rand.New(rand.NewPCG(b.Seed, uint64(b.Serial)))
 	err = t.run(ctx, fam)
 	report.Duration = t.since()
@@ -97,6 +98,7 @@ type trip struct {
 	opts   Options
 	report *Report
 	rng    *rand.Rand
+	air    *air
 	start  time.Time
 }
 
@@ -187,6 +189,9 @@ func (b Board) check(server netip.AddrPort) (family, error) {
 		return fam, fmt.Errorf("probe style %q is none of A, B, C", b.Style)
 	case b.FileTimeout < 0 || b.ResendEvery < 0 || b.RetryWait < 0:
 		return fam, fmt.Errorf("a time limit of the board is negative")
+	}
+	if err := b.Network.check(); err != nil {
+		return fam, err
 	}
 	return fam, b.checkPrefix()
 }

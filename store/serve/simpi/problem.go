@@ -261,3 +261,15 @@ func rank(s Severity) int {
 	}
 	return 1
 }
+
+// general is a problem's text without what is only this board's: its folder, and how often.
+func general(what string, r *Report) string {
+	if r.Prefix != "" {
+		what = strings.ReplaceAll(what, r.Prefix, "BOARD/")
+	}
+	text, count, ok := strings.Cut(what, ": ")
+	if ok && strings.Trim(count, "0123456789") == "" {
+		return text
+	}
+	return what
+}

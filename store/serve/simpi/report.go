@@ -76,8 +76,9 @@ type Request struct {
 	Result     Result        `json:"result"`
 	Start      time.Duration `json:"start_ns"` // since the boot began
 	Duration   time.Duration `json:"duration_ns"`
-	Bytes      int64         `json:"bytes"`           // received
-	Tsize      int64         `json:"tsize,omitempty"` // bytes that the server promised
+	Answer     time.Duration `json:"answer_ns,omitempty"` // until the server's first packet
+	Bytes      int64         `json:"bytes"`               // received
+	Tsize      int64         `json:"tsize,omitempty"`     // bytes that the server promised
 	Blksize    int           `json:"blksize,omitempty"`
 	Digest     store.Digest  `json:"digest,omitzero"` // of a file that came whole
 	Resends    int           `json:"resends,omitempty"`

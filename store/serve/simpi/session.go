@@ -43,7 +43,7 @@ func (s *session) enter(stage Stage, blksize int) {
 	s.stage = stage
 	s.link = link{
 		server: s.server, local: b.Local, blksize: blksize, rollsOver: b.RollsOver(),
-		fileTimeout: b.FileTimeout, resendEvery: b.ResendEvery, now: s.opts.Now,
+		fileTimeout: b.FileTimeout, resendEvery: b.ResendEvery, now: s.opts.Now, air: s.air,
 	}
 }
 

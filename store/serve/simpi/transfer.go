@@ -41,6 +41,7 @@ type link struct {
 	fileTimeout time.Duration
 	resendEvery time.Duration
 	now         func() time.Time
+	air         *air // nil where nothing happens to packets
 }
 
 // transfer is one request on a port of its own. What it learns goes into req.
@@ -55,6 +56,7 @@ type transfer struct {
 	sent   []byte         // the last packet, for resending
 	sentAt time.Time
 	buf    []byte
+	coming arrivals
 
 	options bool // an option acknowledgement came
 	tsize   int64
@@ -112,10 +114,33 @@ func (t *transfer) write(b []byte) error {
 	if !to.IsValid() {
 		to = t.server
 	}
-	if _, err := t.conn.WriteToUDPAddrPort(b, to); err != nil {
-		return fmt.Errorf("send to %s: %w", to, err)
+	copies := 1
+	if t.air != nil {
+		copies = t.leave()
+	}
+	for range copies {
+		if _, err := t.conn.WriteToUDPAddrPort(b, to); err != nil {
+			return fmt.Errorf("send to %s: %w", to, err)
+		}
 	}
 	return nil
+}
+
+// leave is how often a packet leaves that the network takes. The board waits as long as
+// the packet is on its way, since it has nothing else to do.
+func (t *transfer) leave() int {
+	switch {
+	case t.air.happens(t.air.Loss):
+		return 0
+	case t.air.happens(t.air.Reorder):
+		time.Sleep(t.air.Delay + t.air.late())
+	default:
+		time.Sleep(t.air.Delay)
+	}
+	if t.air.happens(t.air.Duplicate) {
+		return 2
+	}
+	return 1
 }
 
 func (t *transfer) ack(block uint16) error { return t.send(appendACK(t.sent[:0], block)) }
@@ -162,14 +187,27 @@ func (t *transfer) read(ctx context.Context) (int, netip.AddrPort, error) {
 	if wake.After(t.end) {
 		wake = t.end
 	}
-	if err := t.conn.SetReadDeadline(wake); err != nil {
-		return 0, netip.AddrPort{}, err
+	for {
+		if a, ok := t.coming.due(t.now()); ok {
+			return copy(t.buf, a.data), a.from, nil
+		}
+		if err := t.conn.SetReadDeadline(t.coming.next(wake)); err != nil {
+			return 0, netip.AddrPort{}, err
+		}
+		if err := ctx.Err(); err != nil { // the watch may have fired before the deadline was set
+			return 0, netip.AddrPort{}, err
+		}
+		n, from, err := t.conn.ReadFromUDPAddrPort(t.buf)
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		switch {
+		case ctx.Err() != nil || t.air == nil:
+			return n, from, err
+		case err == nil:
+			t.coming.put(t.air, t.now(), t.buf[:n], from)
+		case !errors.Is(err, os.ErrDeadlineExceeded) || !t.now().Before(wake):
+			return n, from, err
+		}
 	}
-	if err := ctx.Err(); err != nil { // the watch may have fired before the deadline was set
-		return 0, netip.AddrPort{}, err
-	}
-	n, from, err := t.conn.ReadFromUDPAddrPort(t.buf)
-	return n, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), err
 }
 
 func (t *transfer) resend() error {
@@ -194,8 +232,10 @@ func (t *transfer) fromPeer(from netip.AddrPort) bool {
 // first waits for the first answer. found is false where the server says that it has no
 // such file; errAborted where the board cannot use what the server proposes.
 func (t *transfer) first(ctx context.Context) (p packet, found bool, err error) {
+	began := t.now()
 	for {
 		p, err = t.next(ctx)
+		t.req.Answer = t.now().Sub(began)
 		switch {
 		case err != nil:
 			return p, false, err
