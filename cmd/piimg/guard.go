@@ -28,9 +28,10 @@ type guard struct {
 	images map[store.Digest]store.Digest
 }
 
-// guard is that of the configuration file. The trust file has to be readable now.
+// guard is that of the configuration file. Where the trust file cannot be read or does not
+// hold, boards go on with what this front end has, as they would if it had been running.
 func (a *app) guard() (*guard, error) {
-	rules, err := a.rules()
+	rules, err := a.policies()
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +40,10 @@ func (a *app) guard() (*guard, error) {
 		a.ui.say("signatures are off: no trust file is configured, boards get what the store says")
 		return g, nil
 	}
-	_, err = g.current()
-	return g, err
+	if _, err := g.current(); err != nil {
+		a.ui.warn("boards get the last known good images until it is right: %v", err)
+	}
+	return g, nil
 }
 
 // current are the rules with the trust file as it is now.

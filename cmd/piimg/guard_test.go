@@ -304,6 +304,9 @@ func TestTrustFileThatWentBack(t *testing.T) {
 		r.look("trust file")
 		r.get("a")
 	}
+	r.start()
+	r.look("trust file")
+	r.get("a")
 	r.must(os.Remove(filepath.Join(r.dir, "trust")))
 	r.look("trust file")
 	r.get("a")

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ import (
 type stepOptions struct {
 	reason  string
 	from    string // store that has the image, where this one does not
-	expect  int64  // step that is the head; below 0 for any
+	expect  string // step that has to be the head; "" for any
 	expires config.Duration
 	propose bool
 }
@@ -65,23 +67,31 @@ first, and the step is signed with your key where you have one. Where several ha
 // stepFlags are the flags that promote and rollback have in common.
 func (a *app) stepFlags(c *cobra.Command, o *stepOptions) {
 	c.Flags().StringVar(&o.reason, "reason", "", "why, for the history")
-	c.Flags().Int64Var(&o.expect, "expect", -1, "step that has to be the head now, 0 for none: else somebody was faster")
+	c.Flags().StringVar(&o.expect, "expect", "", "number of the step that has to be the head now, 0 for none: else somebody was faster")
 	c.Flags().BoolVar(&o.propose, "propose", false, "write the step down for others to approve")
 	a.keyFlag(c)
 }
 
 // head is the step that has to be the head, nil for any.
-func (o stepOptions) head() *int64 {
-	if o.expect < 0 {
-		return nil
+func (o stepOptions) head() (*int64, error) {
+	if o.expect == "" {
+		return nil, nil
 	}
-	return &o.expect
+	n, err := strconv.ParseInt(o.expect, 10, 64)
+	if err != nil || n < 0 {
+		return nil, usageError{fmt.Errorf("--expect: %q is not the number of a step, nor 0", o.expect)}
+	}
+	return &n, nil
 }
 
 // promotion finds the image and asks for the rules.
 func promotion(ctx context.Context, a *app, s *store.Store, ref, name string, o stepOptions) (env.PromoteOptions, error) {
 	if err := store.CheckEnv(name); err != nil {
 		return env.PromoteOptions{}, usageError{err}
+	}
+	expect, err := o.head()
+	if err != nil {
+		return env.PromoteOptions{}, err
 	}
 	rules, err := a.stepRules(ctx)
 	if err != nil {
@@ -93,7 +103,7 @@ func promotion(ctx context.Context, a *app, s *store.Store, ref, name string, o 
 	}
 	p := env.PromoteOptions{
 		Env: name, Image: found.image, Source: found.source, From: found.store,
-		Actor: a.actor(), Reason: o.reason, Expect: o.head(), Rules: rules, Now: a.now,
+		Actor: a.actor(), Reason: o.reason, Expect: expect, Rules: rules, Now: a.now,
 	}
 	if o.expires > 0 {
 		p.Expires = a.now().Add(time.Duration(o.expires))

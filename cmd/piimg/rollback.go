@@ -58,12 +58,16 @@ policy asks, takes --force and --reason, and in a protected environment a second
 
 // back finds the image and asks for the rules.
 func (a *app) back(ctx context.Context, s *store.Store, name, to string, force bool, o stepOptions) (env.RollbackOptions, error) {
+	expect, err := o.head()
+	if err != nil {
+		return env.RollbackOptions{}, err
+	}
 	rules, err := a.stepRules(ctx)
 	if err != nil {
 		return env.RollbackOptions{}, err
 	}
 	back := env.RollbackOptions{
-		Env: name, Actor: a.actor(), Reason: o.reason, Force: force, Expect: o.head(), Rules: rules, Now: a.now,
+		Env: name, Actor: a.actor(), Reason: o.reason, Force: force, Expect: expect, Rules: rules, Now: a.now,
 	}
 	if to != "" {
 		found, err := resolve(ctx, s, to)

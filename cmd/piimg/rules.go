@@ -102,8 +102,9 @@ func (a *app) passphrase(what string) ([]byte, error) {
 	return p, err
 }
 
-// rules are what the configuration file asks of steps, without a key.
-func (a *app) rules() (env.Rules, error) {
+// policies are what the configuration file asks of steps, without a key and without what is
+// in the trust file.
+func (a *app) policies() (env.Rules, error) {
 	c, file, err := a.config()
 	if err != nil {
 		return env.Rules{}, err
@@ -115,13 +116,19 @@ func (a *app) rules() (env.Rules, error) {
 			Protected: p.Protected, Approvals: p.Approvals, Images: p.Images,
 		}
 	}
-	if c.Sign.Trust == "" {
-		return r, nil
-	}
 	r.TrustFile = a.beside(file, c.Sign.Trust)
+	return r, nil
+}
+
+// rules are the policies with the trust file, without a key.
+func (a *app) rules() (env.Rules, error) {
+	r, err := a.policies()
+	if err != nil || r.TrustFile == "" {
+		return r, err
+	}
 	chain, err := readChain(r.TrustFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return r, hint(fmt.Errorf("trust file: %w", err), "piimg trust init makes one; without trust in [sign] of %s signatures are off", file)
+		return r, hint(fmt.Errorf("trust file: %w", err), "piimg trust init makes one; without trust in [sign] of %s signatures are off", r.Where)
 	}
 	if err == nil {
 		r.Trust, err = chain.Trust()

@@ -53,7 +53,7 @@ func runTry(ctx context.Context, a *app, file, env, model string, o buildOptions
 	if err != nil {
 		return err
 	}
-	step, err := promote(ctx, a, s, b.Image.String(), env, stepOptions{reason: "piimg try", expect: -1})
+	step, err := promote(ctx, a, s, b.Image.String(), env, stepOptions{reason: "piimg try"})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package env
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -149,6 +150,9 @@ func readApproval(ctx context.Context, s *store.Store, name, key string) (Entry,
 	}
 	if len(stored.Sigs) != 1 || link != e.Link || path.Base(path.Dir(key)) != store.Sum(e.Payload).Hex() {
 		return Entry{}, fmt.Errorf("%s is no approval: %w", key, store.ErrCorrupt)
+	}
+	if err := cmp.Or(store.CheckLine("actor", e.Actor), store.CheckLine("reason", e.Reason)); err != nil {
+		return Entry{}, err
 	}
 	by, err := sign.Verify(stored.Sigs[0].SSHSig, sign.EnvNamespace, e.Payload)
 	if err == nil && by.Hex() != strings.TrimSuffix(path.Base(key), ".json") {

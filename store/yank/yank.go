@@ -59,7 +59,8 @@ type Options struct {
 	Now     func() time.Time // nil for the clock
 }
 
-// Trusted says by an error that the signatures of an entry do not count. Nil takes all.
+// Trusted says by an error that the signatures of an entry do not count, which is asked of
+// those that give back. Nil takes all.
 type Trusted func(e Entry) error
 
 // tries is how often Set tries to be the next of several: their entries do not exclude
@@ -125,7 +126,7 @@ func (o Options) try(ctx context.Context, s *store.Store) (Entry, error) {
 		}
 	}
 	e.Payload, e.Sigs = payload, sigs
-	if o.Trusted != nil {
+	if o.Trusted != nil && o.GiveBack {
 		if err := o.Trusted(e); err != nil {
 			return Entry{}, err
 		}

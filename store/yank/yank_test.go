@@ -75,19 +75,22 @@ func TestSetAndCheck(t *testing.T) {
 func TestSetRefuses(t *testing.T) {
 	s := newStore(t)
 	d := store.Sum(nil)
+	if _, err := yank.Set(t.Context(), s, yank.Options{Image: store.Sum([]byte("yanked")), Actor: "x", Reason: "y"}); err != nil {
+		t.Fatal(err)
+	}
 	for want, o := range map[string]yank.Options{
 		"no image is given":     {Actor: "x", Reason: "y"},
 		"who does it and why":   {Image: d, Actor: "x"},
 		"who does it and wh":    {Image: d, Reason: "x"},
 		"control character":     {Image: d, Actor: "x\x1b", Reason: "y"},
 		"the reason has the co": {Image: d, Actor: "x", Reason: "a\nb"},
-		"not today":             {Image: d, Actor: "x", Reason: "y", Trusted: func(yank.Entry) error { return errors.New("not today") }},
+		"not today":             {Image: store.Sum([]byte("yanked")), GiveBack: true, Actor: "x", Reason: "y", Trusted: func(yank.Entry) error { return errors.New("not today") }},
 	} {
 		if _, err := yank.Set(t.Context(), s, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Set(%+v) = %v; want %q", o, err, want)
 		}
 	}
-	if list, _, err := yank.Read(t.Context(), s, nil); err != nil || len(list) > 0 {
-		t.Errorf("%v, %v; want nothing", list, err)
+	if list, _, err := yank.Read(t.Context(), s, nil); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v; want the one that was yanked", list, err)
 	}
 }
