@@ -43,7 +43,7 @@ test-s3-all: ## every test of S3 on each server there is: versitygw and MinIO (a
 	@for server in versitygw minio; do \
 		echo "$$server:"; \
 		go -C store/s3/testdata/$$server tool -n $$server >/dev/null && \
-		PIIMG_S3_SERVER=$$server go test -race -count=1 ./store/s3/... ./store/probe ./store/mirror && \
+		PIIMG_S3_SERVER=$$server go test -race -count=1 ./store/s3/... ./store/probe ./store/mirror ./store/fsck && \
 		PIIMG_S3_SERVER=$$server go test -count=1 -run 'TestScriptS3' ./cmd/piimg || exit 1; \
 	done
 

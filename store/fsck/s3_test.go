@@ -14,6 +14,7 @@ import (
 	"piimg/store/disk"
 	"piimg/store/env"
 	"piimg/store/fsck"
+	"piimg/store/mem"
 	"piimg/store/s3/s3test"
 	"piimg/store/serve"
 )
@@ -100,18 +101,7 @@ func TestFaultRow10FlipInS3KeepsTheLastGoodImage(t *testing.T) {
 	if _, err := promote(t.Context(), w.store, "stage", w.images[0]); err != nil {
 		t.Fatal(err)
 	}
-	kernel := func(want string) {
-		t.Helper()
-		f, err := front.Open(t.Context(), serve.Request{Client: netip.MustParseAddrPort("10.0.0.1:1"), Name: "env/stage/kernel8.img"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if got, err := io.ReadAll(f); err != nil || string(got) != string(body("kernel8.img", want)) {
-			t.Errorf("kernel of %d bytes, %v; want that of %s", len(got), err, want)
-		}
-	}
-	kernel("v1")
+	wantKernel(t, front, "stage", "v1")
 	w.flip(w.key("kernel8.img", "v2"))
 	if _, err := promote(t.Context(), w.store, "stage", w.images[1]); err != nil {
 		t.Fatal(err) // sizes are right
@@ -119,18 +109,60 @@ func TestFaultRow10FlipInS3KeepsTheLastGoodImage(t *testing.T) {
 	if err := front.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), "kernel8.img") {
 		t.Errorf("Refresh = %v; want an error that names the file", err)
 	}
-	kernel("v1")
-	told := slices.IndexFunc(front.Environments(), func(e serve.Environment) bool { return e.Name == "stage" && e.Seq == 1 && e.Err != nil })
-	if told < 0 {
-		t.Errorf("%+v: nobody is told that stage is behind", front.Environments())
-	}
+	wantKernel(t, front, "stage", "v1")
+	wantAlarm(t, front, "stage", 1)
 	if r := w.repair(fsck.RepairOptions{Sources: []fsck.Source{from("mirror", good)}}); len(r.Damaged()) > 0 {
 		t.Errorf("left: %+v", r.Findings)
 	}
 	if err := front.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	kernel("v2")
+	wantKernel(t, front, "stage", "v2")
+}
+
+// Row 7 as boards see it: behind a torn entry they go on with what the last whole one says.
+func TestFaultRow07TornEntryKeepsTheLastGoodImage(t *testing.T) {
+	w := newWorld(t, mem.New())
+	front := w.serve(t.TempDir())
+	defer front.Close()
+	wantKernel(t, front, "dev", "v1")
+	if _, err := promote(t.Context(), w.store, "dev", w.images[1]); err != nil {
+		t.Fatal(err)
+	}
+	w.cut("envs/dev/log/0000000002.json", 100)
+	if err := front.Refresh(t.Context()); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("Refresh = %v; want ErrCorrupt", err)
+	}
+	wantKernel(t, front, "dev", "v1")
+	wantAlarm(t, front, "dev", 1)
+	w.repair(fsck.RepairOptions{})
+	if err := front.Refresh(t.Context()); err != nil {
+		t.Errorf("Refresh after the repair = %v", err)
+	}
+	wantKernel(t, front, "dev", "v1")
+}
+
+// wantKernel expects a front end to give the kernel of a version to who asks for that of an
+// environment.
+func wantKernel(t *testing.T, front *serve.Front, environment, version string) {
+	t.Helper()
+	f, err := front.Open(t.Context(), serve.Request{Client: netip.MustParseAddrPort("10.0.0.1:1"), Name: "env/" + environment + "/kernel8.img"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got, err := io.ReadAll(f); err != nil || string(got) != string(body("kernel8.img", version)) {
+		t.Errorf("kernel of %d bytes, %v; want that of %s", len(got), err, version)
+	}
+}
+
+// wantAlarm expects a front end to say that an environment is behind, and at which step.
+func wantAlarm(t *testing.T, front *serve.Front, environment string, seq int64) {
+	t.Helper()
+	all := front.Environments()
+	if !slices.ContainsFunc(all, func(e serve.Environment) bool { return e.Name == environment && e.Seq == seq && e.Err != nil }) {
+		t.Errorf("%+v: nobody is told that %s is behind", all, environment)
+	}
 }
 
 // fleet is what a front end knows of a store's environments.
