@@ -22,7 +22,9 @@ func newYank(a *app) *cobra.Command {
 		Long: `yank puts an image on a list that every promotion, rollback and assignment of a board asks
 first, --force or not. It names the environments and boards that run it, and says how to
 get them off it: nothing is taken from boards, which would not boot at all then. A front
-end that sees an environment go to a yanked image stays with the one before.` + "\n" + exitCodes,
+end that sees an environment go to a yanked image stays with the one before.
+
+The list is that of one store. A full digest may be that of an image that is not there yet.` + "\n" + exitCodes,
 		Example: `  piimg yank sha256:4f1c9a02 --reason "eats SD cards"
   piimg yank sha256:4f1c9a02 --undo --reason "it was the cable"`,
 		Args: cobra.ExactArgs(1),
@@ -44,16 +46,20 @@ end that sees an environment go to a yanked image stays with the one before.` + 
 }
 
 func (a *app) yank(ctx context.Context, s *store.Store, ref, reason string, undo bool) error {
-	found, err := resolve(ctx, s, ref)
+	image, err := store.ParseDigest(ref) // which need not be in this store, and may come
 	if err != nil {
-		return err
+		found, err := resolve(ctx, s, ref)
+		if err != nil {
+			return err
+		}
+		image = found.Image
 	}
 	r, err := a.stepRules(ctx)
 	if err != nil {
 		return err
 	}
 	e, err := yank.Set(ctx, s, yank.Options{
-		Image: found.Image, GiveBack: undo, Actor: a.actor(), Reason: reason, Now: a.now,
+		Image: image, GiveBack: undo, Actor: a.actor(), Reason: reason, Now: a.now,
 		Sign: r.Sign, Trusted: r.TrustedYank(a.now()),
 	})
 	if err != nil {
@@ -62,10 +68,10 @@ func (a *app) yank(ctx context.Context, s *store.Store, ref, reason string, undo
 	if e.Unchanged {
 		a.ui.say("nothing to do: it is so already")
 	}
-	if _, err = fmt.Fprintf(a.out, "%s %s\n", map[bool]string{false: "yanked", true: "given back"}[undo], found.Image); err != nil || undo {
+	if _, err = fmt.Fprintf(a.out, "%s %s\n", map[bool]string{false: "yanked", true: "given back"}[undo], image); err != nil || undo {
 		return err
 	}
-	return a.sayWhoRuns(ctx, s, found.Image)
+	return a.sayWhoRuns(ctx, s, image)
 }
 
 // sayWhoRuns names the environments and boards that run an image.
