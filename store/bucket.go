@@ -67,6 +67,10 @@ type Aborter interface {
 	Abort(ctx context.Context, before time.Time) (int, error)
 }
 
+// Distant is a bucket that may be far away. Where it is, listing parts at the same time is
+// worth the requests; where it is not, each list reads the same folder again.
+type Distant interface{ Distant() bool }
+
 // Info describes an object. Size is in bytes; Time is when it was last written, by the
 // clock of whoever keeps it.
 type Info struct {

@@ -531,7 +531,7 @@ func TestFaultRow23WhatCannotBeRead(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, "mem")
+			w := newWorld(t, "distant")
 			a := w.publish("a")
 			w.promote("dev", a)
 			w.publish("b")

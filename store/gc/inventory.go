@@ -6,13 +6,17 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"piimg/store"
 )
 
 // inventory is the objects of a store by what they are, from their keys alone.
 type inventory struct {
+	mu        sync.Mutex // while objects are taken in
 	blobs     map[store.Digest]blobInfo
 	records   map[store.Digest]time.Time
 	again     map[store.Digest]time.Time      // when images were published that had been before
@@ -45,20 +49,68 @@ func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*in
 		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, again: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
 		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{},
 	}
-	for _, prefix := range prefixes {
-		for info, err := range b.List(ctx, prefix, "") {
-			if err != nil {
-				return nil, fmt.Errorf("list %q: %w", prefix, err)
-			}
-			if err := v.add(info); err != nil {
-				return nil, err
-			}
-			if info.Time.After(v.newest) {
-				v.newest = info.Time
-			}
-		}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(listsAtATime)
+	for _, p := range parts(b, prefixes) {
+		g.Go(func() error { return v.list(ctx, b, p) })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return v, nil
+}
+
+// listsAtATime bounds what a server has to do at once: some read a whole folder for each
+// thousand keys.
+const listsAtATime = 4
+
+// part is a part of the keys: those with a prefix, after one key and up to another.
+type part struct{ prefix, after, until string }
+
+// parts are all keys under prefixes, in pieces where that pays: blobs are most of a store,
+// and their names are spread evenly.
+func parts(b store.Bucket, prefixes []string) []part {
+	var all []part
+	d, ok := b.(store.Distant)
+	for _, prefix := range prefixes {
+		if prefix != "" || !ok || !d.Distant() {
+			all = append(all, part{prefix: prefix})
+			continue
+		}
+		after := ""
+		for _, digit := range "0123456789abcdefg" {
+			until := "blobs/sha256/" + string(digit)
+			all = append(all, part{after: after, until: until})
+			after = until
+		}
+		all = append(all, part{after: after})
+	}
+	return all
+}
+
+// list takes in the objects of a part, in the order of their keys.
+func (v *inventory) list(ctx context.Context, b store.Bucket, p part) error {
+	for info, err := range b.List(ctx, p.prefix, p.after) {
+		if err != nil {
+			return fmt.Errorf("list %q: %w", p.prefix, err)
+		}
+		if p.until != "" && info.Key > p.until {
+			return nil
+		}
+		if err := v.take(info); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *inventory) take(info store.Info) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if info.Time.After(v.newest) {
+		v.newest = info.Time
+	}
+	return v.add(info)
 }
 
 // add puts an object where it belongs.

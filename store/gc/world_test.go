@@ -139,7 +139,12 @@ type world struct {
 }
 
 // kinds are the buckets that a world may have.
-var kinds = []string{"mem", "disk"}
+var kinds = []string{"mem", "disk", "distant"}
+
+// far is a timed bucket that says that it is far away.
+type far struct{ *timed }
+
+func (far) Distant() bool { return true }
 
 func newWorld(t *testing.T, kind string) *world {
 	t.Helper()
@@ -158,6 +163,9 @@ func newWorld(t *testing.T, kind string) *world {
 		m := mem.New()
 		b.Bucket = m
 		b.stamp = func(key string, at time.Time) error { m.SetTime(key, at); return nil }
+		if kind == "distant" {
+			top = far{b}
+		}
 	}
 	s, err := store.Init(t.Context(), top)
 	if err != nil {

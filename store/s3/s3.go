@@ -35,6 +35,7 @@ type Bucket struct {
 var (
 	_ store.Bucket  = (*Bucket)(nil)
 	_ store.Aborter = (*Bucket)(nil)
+	_ store.Distant = (*Bucket)(nil)
 )
 
 // patience is how much longer than others a request may stand still that has a server put
@@ -79,6 +80,9 @@ func (c Config) client(idle time.Duration) (*minio.Core, error) {
 	core.SetAppInfo("piimg", "1")
 	return core, nil
 }
+
+// Distant is what a server is taken for.
+func (b *Bucket) Distant() bool { return true }
 
 func (b *Bucket) name(key string) string { return b.prefix + key }
 

@@ -21,6 +21,7 @@ var (
 	_ store.Bucket  = Bucket{}
 	_ store.Mover   = Bucket{}
 	_ store.Aborter = Bucket{}
+	_ store.Distant = Bucket{}
 )
 
 // New returns content with the environments and boards of logs.
@@ -86,6 +87,12 @@ func (b Bucket) Abort(ctx context.Context, before time.Time) (n int, err error) 
 		}
 	}
 	return n, nil
+}
+
+// Distant says whether the content is far away.
+func (b Bucket) Distant() bool {
+	d, ok := b.content.(store.Distant)
+	return ok && d.Distant()
 }
 
 // List merges the two in the order of their keys. Keys that belong to the other bucket are
