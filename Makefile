@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl skopeo cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
-.PHONY: help quickstart build test race lint e2e test-big test-s3-big test-s3-all bench bench-initramfs bench-tftp fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-gc soak fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,12 @@ bench-tftp: .build/rivals ## serve the same files as piimg, dnsmasq, tftpd-hpa a
 .build/rivals:
 	mkdir -p $@.new && cd $@.new && apt-get download -qq tftpd-hpa atftpd && for d in *.deb; do dpkg -x $$d $${d%%_*}; done
 	mv $@.new $@
+
+bench-gc: ## find out what a store of 100,000 blobs and 10,000 manifests keeps, in a folder and on an S3 server
+	go test -run '^$$' -bench Mark -benchtime 3x -timeout 60m ./store/gc
+
+soak: ## builders, promoters, readers and collectors on one store, ten minutes in a folder and ten on an S3 server (PIIMG_SOAK=1m), and more of their interleavings
+	PIIMG_SOAK=$(or $(PIIMG_SOAK),10m) go test -race -run 'TestSoak|TestFaultRow19' -count=1 -v -timeout 120m ./store/gc
 
 fuzz: ## every fuzz test for 30 seconds
 	@for pkg in $$(go list ./...); do \

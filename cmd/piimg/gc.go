@@ -173,11 +173,15 @@ func (a *app) printCollection(r gc.Report, o gcOptions) error {
 		a.ui.say("and %d smaller images: --all lists them", more)
 	}
 	fmt.Fprintln(a.out)
+	found := "in the store"
+	if o.remove {
+		found = "were in the store"
+	}
 	return table(a.out, "FILES\tBLOBS\tSIZE\t", func(line func(string, ...any)) {
 		row := func(what string, n gc.Amount, note string) {
 			line("%s\t%d\t%s\t%s", what, n.Blobs, size(n.Bytes), note)
 		}
-		row("in the store", r.Stored, "")
+		row(found, r.Stored, "")
 		row("kept", r.Kept, "")
 		row("too new to go", r.Young, "")
 		if o.remove {
