@@ -16,6 +16,9 @@ import (
 // keySchema is part of every key. Raise it when the way keys are made changes.
 const keySchema = "2"
 
+// scopeInput is the name of the input that is the trust scope.
+const scopeInput = "scope"
+
 // node is a step in its place: what its key depends on, as far as the recipe, the lock
 // file and the machine decide it. What its needs made is added by inputs.
 type node struct {
@@ -35,7 +38,7 @@ func (p *Pipeline) newNode(ctx context.Context, w Wish, l *recipes.Lock, s Stage
 	n.add("stage", s.Name())
 	n.add("version", strconv.Itoa(s.Version()))
 	n.add("epoch", strconv.FormatInt(w.Recipe.Epoch, 10))
-	n.add("scope", p.Scope)
+	n.add(scopeInput, p.Scope)
 	if err := n.addParams(); err != nil {
 		return nil, err
 	}

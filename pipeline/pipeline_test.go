@@ -189,7 +189,6 @@ func TestPlanSaysWhyAStepRuns(t *testing.T) {
 		{func() { s.step.Params = map[string]any{"other": 1} }, "setting other is new, setting list is gone"},
 		{func() { s.version = 2 }, "version changed from 1 to 2"},
 		{func() { w.recipe.Epoch++ }, "epoch changed from 315532800 to 315532801"},
-		{func() { w.Scope = "pull-request" }, "scope changed from  to pull-request"},
 	} {
 		tt.change()
 		if got := w.why()["s"]; got != tt.why {

@@ -2,9 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -22,7 +20,8 @@ type Pipeline struct {
 	Fetchers []Fetcher
 	Cache    string       // folder for downloads, kept
 	Work     string       // folder for temporary files; they are removed
-	Scope    string       // trust scope: steps finished in one are not taken in another
+	Scope    string       // trust scope, "" for the trusted one: see Reuse
+	Reuse    Reuse        // of finished steps
 	Jobs     int          // steps that run at once; 0: as many as there are processors
 	Offline  bool         // use no network
 	Check    bool         // run every step even if it is finished, and compare
@@ -49,7 +48,7 @@ func (p *Pipeline) Read() *store.Store {
 	return p.Store
 }
 
-func (p *Pipeline) steps() store.Steps { return p.Store.Steps().Under(p.Lease) }
+func (p *Pipeline) steps(scope string) store.Steps { return p.Store.Steps().Under(p.Lease).In(scope) }
 
 // Plan is what a recipe needs to be done.
 type Plan struct {
@@ -171,34 +170,4 @@ type found struct {
 	store.Step
 	hit bool
 	why string
-}
-
-// lookup looks for n among the finished steps. All that n needs is made.
-func (pl *Plan) lookup(ctx context.Context, n *node, made map[*node]store.Step) (found, error) {
-	inputs := n.inputs(made)
-	key, err := keyOf(inputs)
-	if err != nil {
-		return found{}, fmt.Errorf("key of %s: %w", n.name(), err)
-	}
-	steps := pl.pipeline.steps()
-	step, err := steps.Get(ctx, key)
-	if err == nil {
-		return found{step, true, "unchanged"}, nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return found{}, fmt.Errorf("look for step %s: %w", n.name(), err)
-	}
-	miss := found{Step: store.Step{Key: key, Inputs: inputs}}
-	last, err := steps.Last(ctx, pl.wish.Recipe.Name, n.name())
-	switch {
-	case ctx.Err() != nil:
-		return found{}, ctx.Err()
-	case err != nil:
-		miss.why = "never built in this store"
-	case last.Key == key:
-		miss.why = "its result is no longer in the store"
-	default:
-		miss.why = difference(last.Inputs, inputs)
-	}
-	return miss, nil
 }

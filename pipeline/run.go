@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"reflect"
 	"runtime"
 	"strings"
@@ -115,7 +114,7 @@ func (e *execution) make(ctx context.Context, n *node) (store.Step, error) {
 	if err != nil {
 		return store.Step{}, err
 	}
-	if known.hit && !e.pipeline.Check {
+	if known.hit && !e.pipeline.Check && e.pipeline.Reuse == ReuseFinished {
 		e.pipeline.emit(Event{Step: n.name(), Kind: Hit})
 		return known.Step, nil
 	}
@@ -137,19 +136,20 @@ func (e *execution) run(ctx context.Context, n *node, made map[*node]store.Step,
 		}
 	}
 	if err == nil {
-		err = e.remember(ctx, n, step)
+		err = e.settle(ctx, n, known, step)
 	}
 	if errors.Is(err, errCollected) {
 		// What it found in the store was collected before it was held. Now it is held.
 		if step, wrote, err = e.runOnce(ctx, n, made, known.Step); err == nil {
-			err = e.remember(ctx, n, step)
+			err = e.settle(ctx, n, known, step)
 		}
 	}
 	if err != nil {
 		e.pipeline.emit(Event{Step: n.name(), Kind: Failed, Text: err.Error(), Elapsed: time.Since(start)})
 		var at *PlaceError
-		if errors.As(err, &at) {
-			return store.Step{}, err // the place in the recipe says more than the stage
+		var differ *DifferError
+		if errors.As(err, &at) || errors.As(err, &differ) {
+			return store.Step{}, err // which says where by itself
 		}
 		return store.Step{}, fmt.Errorf("stage %s: %w", n.name(), err)
 	}
@@ -163,14 +163,6 @@ func (e *execution) run(ctx context.Context, n *node, made map[*node]store.Step,
 
 // errCollected: an output was there when the step looked for it, and is not any more.
 var errCollected = errors.New("collected meanwhile")
-
-func (e *execution) remember(ctx context.Context, n *node, step store.Step) error {
-	err := e.pipeline.steps().Put(ctx, e.wish.Recipe.Name, n.name(), step)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: %w", errCollected, err)
-	}
-	return err
-}
 
 func (e *execution) runOnce(ctx context.Context, n *node, made map[*node]store.Step, step store.Step) (store.Step, int64, error) {
 	job := newJob(e, n, made)

@@ -14,12 +14,33 @@ import (
 // collection, and whatever is wrong with one makes it a miss.
 type Steps struct {
 	bucket Bucket
+	scope  string
 	lease  *Lease
 }
 
 // Under is s for a build that holds what it relies on by l: outputs are held before they
 // are looked for.
-func (s Steps) Under(l *Lease) Steps { return Steps{s.bucket, l} }
+func (s Steps) Under(l *Lease) Steps { return Steps{s.bucket, s.scope, l} }
+
+// In is s for the builds of one trust scope, "" for those that are trusted.
+func (s Steps) In(scope string) Steps { return Steps{s.bucket, scope, s.lease} }
+
+// CheckScope says what is wrong with the name of a trust scope.
+func CheckScope(name string) error {
+	if name != "" && !nameForm.MatchString(name) {
+		return fmt.Errorf("trust scope %q: use 1 to 63 of a-z 0-9 . _ -, the first a letter or digit", name)
+	}
+	return nil
+}
+
+// cacheFolder is where a scope keeps what it remembers. Trusted builds have the first place,
+// so that a rule of a server can keep all others from writing there.
+func cacheFolder(scope string) string {
+	if scope == "" {
+		return "cache/"
+	}
+	return "cache/scopes/" + scope + "/"
+}
 
 // Step is a finished build step.
 type Step struct {
@@ -48,17 +69,19 @@ type Input struct {
 
 const maxStepLen = 16 << 20
 
-func stepKey(key Digest) string { return "cache/steps/" + key.Hex()[:2] + "/" + key.Hex() + ".json" }
+func (s Steps) key(key Digest) string {
+	return cacheFolder(s.scope) + "steps/" + key.Hex()[:2] + "/" + key.Hex() + ".json"
+}
 
-// lastKey keeps the latest step of one name of one recipe, only to explain a miss.
-func lastKey(recipe, step string) string {
-	return "cache/last/" + Sum([]byte(recipe+"\x00"+step)).Hex() + ".json"
+// last is the key of the latest step of one name of one recipe, only to explain a miss.
+func (s Steps) last(recipe, step string) string {
+	return cacheFolder(s.scope) + "last/" + Sum([]byte(recipe+"\x00"+step)).Hex() + ".json"
 }
 
 // Get is the finished step named key whose outputs are all in the store; else the error
 // wraps io/fs.ErrNotExist, whatever the reason, unless ctx has ended.
 func (s Steps) Get(ctx context.Context, key Digest) (Step, error) {
-	step, err := s.read(ctx, stepKey(key))
+	step, err := s.read(ctx, s.key(key))
 	if err == nil && step.Key != key {
 		err = fmt.Errorf("cache entry %s is of step %s", key.Short(), step.Key.Short())
 	}
@@ -104,19 +127,25 @@ func (s Steps) missing(ctx context.Context, blobs []Blob) ([]Blob, error) {
 	return s.lease.missing(ctx, blobs)
 }
 
+// Keep is what Put does but for remembering: it holds the outputs of step.
+func (s Steps) Keep(ctx context.Context, step Step) error {
+	if s.lease == nil {
+		return nil
+	}
+	return s.complete(ctx, step)
+}
+
 // Put remembers step, under its key and as the latest of its name in recipe. Under a lease
 // the error wraps io/fs.ErrNotExist where an output was collected before it was held: then
 // the step has to run again.
 func (s Steps) Put(ctx context.Context, recipe, name string, step Step) error {
-	if s.lease != nil {
-		if err := s.complete(ctx, step); err != nil {
-			return err
-		}
+	if err := s.Keep(ctx, step); err != nil {
+		return err
 	}
-	if err := s.write(ctx, stepKey(step.Key), step); err != nil {
+	if err := s.write(ctx, s.key(step.Key), step); err != nil {
 		return fmt.Errorf("remember step %s: %w", name, err)
 	}
-	if err := s.write(ctx, lastKey(recipe, name), Step{Key: step.Key, Inputs: step.Inputs}); err != nil {
+	if err := s.write(ctx, s.last(recipe, name), Step{Key: step.Key, Inputs: step.Inputs}); err != nil {
 		return fmt.Errorf("remember step %s: %w", name, err)
 	}
 	return nil
@@ -133,7 +162,7 @@ func (s Steps) write(ctx context.Context, key string, step Step) error {
 // Last is the key and the inputs of the step called name of recipe when it was last
 // finished, and io/fs.ErrNotExist where nothing is known.
 func (s Steps) Last(ctx context.Context, recipe, name string) (Step, error) {
-	return s.read(ctx, lastKey(recipe, name))
+	return s.read(ctx, s.last(recipe, name))
 }
 
 // CheckCached says what is wrong with doc as the object of a cache that is stored under
@@ -148,7 +177,7 @@ func CheckCached(key string, doc []byte) error {
 	if err == nil {
 		err = checkFiles(kept.Outputs)
 	}
-	if name := kept.Key.Hex() + ".json"; err == nil && !strings.HasPrefix(key, "cache/last/") && path.Base(key) != name {
+	if name := kept.Key.Hex() + ".json"; err == nil && !strings.Contains(key, "/last/") && path.Base(key) != name {
 		err = fmt.Errorf("it is of %s", kept.Key.Short())
 	}
 	if err != nil {

@@ -12,7 +12,11 @@ import (
 type Notes struct {
 	bucket Bucket
 	kind   string
+	scope  string
 }
+
+// In is n for the builds of one trust scope, "" for those that are trusted.
+func (n Notes) In(scope string) Notes { return Notes{n.bucket, n.kind, scope} }
 
 const maxNoteLen = 4 << 20
 
@@ -23,7 +27,7 @@ type note struct {
 }
 
 func (n Notes) name(key Digest) string {
-	return "cache/" + n.kind + "/" + key.Hex()[:2] + "/" + key.Hex() + ".json"
+	return cacheFolder(n.scope) + n.kind + "/" + key.Hex()[:2] + "/" + key.Hex() + ".json"
 }
 
 // Get reads the answer for key into answer, a pointer. The error wraps io/fs.ErrNotExist

@@ -116,7 +116,7 @@ func (s *Store) Log(prefix string) Log { return Log{s.bucket, prefix} }
 func (s *Store) Steps() Steps { return Steps{bucket: s.bucket} }
 
 // Notes are the answers of one kind, a word such as "lint", that the store remembers.
-func (s *Store) Notes(kind string) Notes { return Notes{s.bucket, kind} }
+func (s *Store) Notes(kind string) Notes { return Notes{bucket: s.bucket, kind: kind} }
 
 // Object reads a small object that is neither content nor an entry of a log, such as an
 // approval. One of more than limit bytes is an error that wraps ErrCorrupt.

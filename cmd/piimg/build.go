@@ -20,10 +20,21 @@ func newBuild(a *app) *cobra.Command {
 the linter, publishes the image in the store and prints its digest. The same recipe,
 sources and tools give the same digest on any machine.
 
-Sources have to be pinned by a lock file beside the recipe; piimg lock writes it.` + "\n" + exitCodes,
+Sources have to be pinned by a lock file beside the recipe; piimg lock writes it.
+
+What steps have made is remembered in the store, for all who use it. --cache says what becomes
+of that: "use" takes it, "verify" runs every step again and fails where a result is not what
+is remembered, with the step and the file, "renew" runs them and remembers the new results,
+and "off" runs them and remembers nothing (also PIIMG_CACHE).
+
+A build of a branch that is not trusted belongs into a trust scope: --scope, PIIMG_SCOPE, or
+scope in the [build] table of the configuration file. It takes what trusted builds remember,
+and what it remembers itself is for the builds of its scope alone.` + "\n" + exitCodes,
 		Example: `  piimg build recipes/quickstart.toml
   piimg build --offline recipes/quickstart.toml
-  piimg build --check recipes/quickstart.toml    # run every step again and compare`,
+  piimg build --check recipes/quickstart.toml    # run every step again and compare
+  piimg build --cache=verify recipes/quickstart.toml
+  PIIMG_SCOPE=pull-requests piimg build recipes/quickstart.toml`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := runBuild(cmd.Context(), a, args[0], o)
@@ -46,6 +57,8 @@ Sources have to be pinned by a lock file beside the recipe; piimg lock writes it
 func buildFlags(c *cobra.Command, o *buildOptions) {
 	c.Flags().BoolVar(&o.offline, "offline", false, "use no network")
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show what the steps say")
+	c.Flags().StringVar(&o.cache, "cache", "", "finished steps: use, verify, renew or off (default: $PIIMG_CACHE, or use)")
+	c.Flags().StringVar(&o.scope, "scope", "", "trust scope of the build (default: $PIIMG_SCOPE, or that of the configuration file)")
 	c.Flags().IntVarP(&o.jobs, "jobs", "j", 0, "steps that run at once (default: the number of processors)")
 }
 

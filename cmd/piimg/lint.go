@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -153,17 +154,19 @@ func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, er
 	if err != nil {
 		return nil, err
 	}
-	var findings []lint.Finding
 	notes := w.pipeline.Store.Notes("lint")
-	err = notes.Get(ctx, store.Sum(on), &findings)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return findings, err
+	for _, scope := range slices.Compact([]string{w.pipeline.Scope, ""}) {
+		var findings []lint.Finding
+		err := notes.In(scope).Get(ctx, store.Sum(on), &findings)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return findings, err
+		}
 	}
-	findings, err = lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe))
+	findings, err := lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe))
 	if err != nil {
 		return nil, err
 	}
-	return findings, notes.Put(ctx, store.Sum(on), findings)
+	return findings, notes.In(w.pipeline.Scope).Put(ctx, store.Sum(on), findings)
 }
 
 func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, t lint.Target) ([]lint.Finding, error) {

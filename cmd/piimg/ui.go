@@ -190,6 +190,8 @@ func hintOf(err error) string {
 	switch {
 	case errors.As(err, &h):
 		return h.Hint()
+	case differHint(err) != "":
+		return differHint(err)
 	case errors.As(err, &drift):
 		return fmt.Sprintf("if the change is meant, pin it: piimg lock --update %s %s", drift.Name, drift.Recipe)
 	case errors.Is(err, pipeline.ErrOffline):

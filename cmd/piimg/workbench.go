@@ -30,6 +30,8 @@ type buildOptions struct {
 	check   bool
 	verbose bool
 	jobs    int
+	cache   string // what becomes of finished steps
+	scope   string // trust scope
 }
 
 // loadRecipe reads a recipe and the boards that it is for. SOURCE_DATE_EPOCH, where set,
@@ -87,8 +89,12 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	reuse, scope, err := a.reuse(o)
+	if err != nil {
+		return nil, err
+	}
 	p := &pipeline.Pipeline{
-		Store: s, Stages: stages.All(), Fetchers: sources.All(storeImages{a}),
+		Store: s, Reuse: reuse, Scope: scope, Stages: stages.All(), Fetchers: sources.All(storeImages{a}),
 		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(cache, "work"),
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
 		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,

@@ -16,6 +16,7 @@ import (
 type Config struct {
 	Serve  Serve             `toml:"serve"`
 	TFTP   TFTP              `toml:"tftp"`
+	Build  Build             `toml:"build"`
 	Sign   Sign              `toml:"sign"`
 	Policy map[string]Policy `toml:"policy"` // by environment; "*" for those without one
 }
@@ -34,6 +35,11 @@ type Serve struct {
 	Addresses map[string]string `toml:"addresses"`  // IP address to board, for clients that do not say who they are
 
 	Limits TFTP `toml:"-"` // the [tftp] table, where it is wanted together with this one
+}
+
+// Build is the [build] table.
+type Build struct {
+	Scope string `toml:"scope"` // trust scope of builds on this machine; "" for the trusted one
 }
 
 // Load reads file. A key that is not known is an error. Where there is no such file and
