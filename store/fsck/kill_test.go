@@ -59,7 +59,7 @@ func ship(t *testing.T, b store.Bucket) (published, promoted error) {
 func before(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	s, err := store.Init(t.Context(), openDisk(t, dir, disk.Hooks{}))
+	s, err := store.Init(t.Context(), openDisk(t, dir, disk.Hooks{Sync: noSync}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func killAt(t *testing.T, look func(t *testing.T, failpoint string, s *store.Sto
 				}
 				look(t, failpoint, s, head)
 				for range 2 { // the second time changes nothing
-					if published, promoted := ship(t, openDisk(t, dir, disk.Hooks{})); published != nil || promoted != nil {
+					if published, promoted := ship(t, openDisk(t, dir, disk.Hooks{Sync: noSync})); published != nil || promoted != nil {
 						t.Errorf("doing it again: %v, %v", published, promoted)
 					}
 				}
