@@ -320,6 +320,31 @@ func TestTidy(t *testing.T) {
 	})
 }
 
+// TestAnotherCollectionWasFaster: what is gone when this one comes to delete it is no error.
+func TestAnotherCollectionWasFaster(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.promote("dev", w.publish("a"))
+		w.publish("b")
+		w.pass(15 * day)
+		w.collect(w.options())
+		w.pass(25 * time.Hour)
+		once := false
+		w.bucket.intercept(func(op, key string) error {
+			if op == "create" && key == "gc/state.json" && !once {
+				once = true
+				w.collect(w.options())
+			}
+			return nil
+		})
+		w.collect(w.options())
+		w.bucket.intercept(nil)
+		if got := w.keys("gc/"); !once || len(got) != 1 { // what is condemned
+			t.Errorf("left: %q", got)
+		}
+		whole(t, w.store)
+	})
+}
+
 // TestFaultRow20TwoCollections: the second one refuses, and so does whoever would break
 // the sign of a live one; that of a dead one can be broken, and goes by itself in the end.
 func TestFaultRow20TwoCollections(t *testing.T) {

@@ -148,7 +148,11 @@ func (s *sweeper) blobs(ctx context.Context, p *plan, blobs []store.Digest) erro
 		keys[n] = store.BlobKey(d)
 	}
 	return s.each(ctx, keys, func(ctx context.Context, key string) error {
-		if err := s.setAside(ctx, key); err != nil {
+		err := s.setAside(ctx, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another collection was faster, before this one had its sign
+		}
+		if err != nil {
 			return err
 		}
 		d, _ := store.ParseHex(key[len(key)-64:])

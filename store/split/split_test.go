@@ -3,8 +3,10 @@ package split_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"piimg/store"
+	"piimg/store/disk"
 	"piimg/store/mem"
 	"piimg/store/split"
 	"piimg/store/storetest"
@@ -73,5 +75,33 @@ func TestFaultRow42EnvironmentsOfAnotherStore(t *testing.T) {
 	}
 	if err := split.Check(t.Context(), logs, "mine"); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Check of a torn claim = %v; want ErrCorrupt", err)
+	}
+}
+
+// What the one bucket can do and the other cannot is possible where the key is.
+func TestMoveWhereItCan(t *testing.T) {
+	folder, err := disk.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := split.New(folder, mem.New())
+	for _, key := range []string{"blobs/a", "pins/a"} {
+		if err := b.Put(t.Context(), key, store.Bytes(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Move(t.Context(), "blobs/a", "quarantine/a"); err != nil {
+		t.Errorf("within the content: %v", err)
+	}
+	for from, to := range map[string]string{"pins/a": "pins/b", "quarantine/a": "pins/b"} {
+		if err := b.Move(t.Context(), from, to); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("Move(%s, %s) = %v; want ErrUnsupported", from, to, err)
+		}
+	}
+	if n, err := b.Abort(t.Context(), time.Now()); n != 0 || err != nil {
+		t.Errorf("Abort = %d, %v", n, err)
+	}
+	if b.Distant() {
+		t.Error("a folder is not far away")
 	}
 }
