@@ -5,9 +5,9 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := dpkg git qemu-system-arm tftp-hpa atftp curl skopeo cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
+PACKAGES := build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
-.PHONY: help quickstart build test race lint e2e test-big test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-gc soak fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-gc soak fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -18,7 +18,7 @@ quickstart: build ## build recipes/quickstart.toml, serve it, boot a simulated P
 build: ## build the command into .build/
 	$(BUILD) -o $(BIN) ./cmd/piimg
 
-test: lint race e2e ## everything that continuous integration runs
+test: lint race e2e test-buildroot ## everything that continuous integration runs
 
 race: ## all tests but the end-to-end ones, with the race detector
 	go test -race ./...
@@ -46,6 +46,13 @@ test-s3-all: ## every test of S3 on each server there is: versitygw and MinIO (a
 		PIIMG_S3_SERVER=$$server go test -race -count=1 ./store/s3/... ./store/probe ./store/mirror ./store/fsck && \
 		PIIMG_S3_SERVER=$$server go test -count=1 -run 'TestScriptS3' ./cmd/piimg || exit 1; \
 	done
+
+test-buildroot: build ## build with a real Buildroot, offline: PIIMG_BUILDROOT_TREE=its tree, PIIMG_BUILDROOT_DL=its downloads
+ifeq ($(PIIMG_BUILDROOT_TREE),)
+	@echo 'not run: test-buildroot (no tree)'
+else
+	PIIMG=$(abspath $(BIN)) go test -tags e2e -run TestBuildroot -count=1 -v -timeout 60m ./cmd/piimg
+endif
 
 bench: bench-initramfs ## how long builds without changes, --help, and edits of an initramfs take
 	go test -run '^$$' -bench . -benchtime 20x ./cmd/piimg

@@ -14,6 +14,10 @@ import (
 	"time"
 )
 
+// maxLine is the longest line in bytes of a program that is read: Buildroot describes all
+// its packages in one.
+const maxLine = 64 << 20
+
 // tailLines is how much of a failed program's output its error shows.
 const tailLines = 20
 
@@ -25,6 +29,11 @@ const withUmask = `umask 022 && exec "$@"`
 // the umask. Its output goes to the log line by line. When ctx ends, it and all that it
 // started are told to end, and killed if they do not; when piimg is killed, the program is too.
 func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string) error {
+	return Exec(ctx, dir, env, func(line string) { j.Log("%s", line) }, argv...)
+}
+
+// Exec is [Job.Exec] with the lines of the program's output for each, one at a time.
+func Exec(ctx context.Context, dir string, env []string, each func(line string), argv ...string) error {
 	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", withUmask, "sh"}, argv...)...)
 	cmd.Dir, cmd.Env = dir, env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -33,7 +42,7 @@ func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string
 	r, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
 	tail := make(chan []string)
-	go func() { tail <- j.logLines(r) }()
+	go func() { tail <- lines(r, each) }()
 	// The kernel takes the end of the thread that started a program for the death of
 	// its parent.
 	runtime.LockOSThread()
@@ -53,11 +62,11 @@ func (j *Job) Exec(ctx context.Context, dir string, env []string, argv ...string
 	return nil
 }
 
-func (j *Job) logLines(r io.Reader) (last []string) {
+func lines(r io.Reader, each func(string)) (last []string) {
 	s := bufio.NewScanner(r)
-	s.Buffer(nil, 1<<20)
+	s.Buffer(nil, maxLine)
 	for s.Scan() {
-		j.Log("%s", s.Text())
+		each(s.Text())
 		last = append(last, s.Text())
 		if len(last) > tailLines {
 			last = last[1:]

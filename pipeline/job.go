@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -54,8 +56,19 @@ func (j *Job) Offline() bool { return j.exec.pipeline.Offline }
 // Cache is a folder that outlives the job, for tools that check what they find there.
 func (j *Job) Cache() string { return j.exec.pipeline.Cache }
 
-// Source is the tree of a declared source, verified against the lock file.
+// Jobs is how many processes the job may run at once.
+func (j *Job) Jobs() int { return cmp.Or(j.node.step.Jobs, j.exec.pipeline.Jobs, runtime.NumCPU()) }
+
+// Check says that the job runs to see whether it gives the same bytes: it should begin at
+// the beginning.
+func (j *Job) Check() bool { return j.exec.pipeline.Check }
+
+// Source is the tree of a declared source, verified against the lock file, or that of what
+// a stage made which is named as a source.
 func (j *Job) Source(ctx context.Context, name string) (fs.FS, error) {
+	if slices.Contains(j.node.step.Needs, name) {
+		return FS(ctx, j.exec.pipeline.Read(), j.Need(name)), nil
+	}
 	if !slices.Contains(j.node.step.Sources, name) {
 		return nil, fmt.Errorf("source %s is not declared by the plan of %s", name, j.node.name())
 	}

@@ -73,6 +73,7 @@ func (p *Pipeline) Plan(ctx context.Context, r *recipes.Recipe, boards []recipes
 		if step == nil {
 			continue
 		}
+		p.fromStages(w.Recipe, step)
 		n, err := p.newNode(ctx, w, l, s, step)
 		if err != nil {
 			return nil, fmt.Errorf("plan %s: %w", s.Name(), err)
@@ -89,6 +90,19 @@ func (p *Pipeline) Plan(ctx context.Context, r *recipes.Recipe, boards []recipes
 	}
 	ordered, err := order(nodes)
 	return &Plan{p, w, l, ordered}, err
+}
+
+// fromStages makes needs of the sources of a step that the recipe does not declare and
+// that are called as a stage: what that stage makes is read as a source is.
+func (p *Pipeline) fromStages(r *recipes.Recipe, step *Step) {
+	step.Sources = slices.DeleteFunc(step.Sources, func(name string) bool {
+		_, declared := r.Sources[name]
+		made := !declared && slices.ContainsFunc(p.Stages, func(s Stage) bool { return s.Name() == name })
+		if made {
+			step.Needs = appendNew(slices.Clone(step.Needs), name)
+		}
+		return made
+	})
 }
 
 // order sorts nodes so that needs come first, and by the given order otherwise.

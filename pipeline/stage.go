@@ -40,10 +40,11 @@ type Wish struct {
 // Step is the plan of one stage.
 type Step struct {
 	Params  any      // encoded as a JSON object; Run decodes it with Job.Params
-	Sources []string // names of sources that are read
+	Sources []string // names of sources that are read; the name of a stage stands for what it makes
 	Locals  []string // files and folders beside the recipe that are read
 	Needs   []string // names of stages whose files are read; those without a step are left out
 	Tools   []Tool   // what else shapes the bytes
+	Jobs    int      // processes that Run may use, 0 for the pipeline's; no part of the key
 }
 
 // Tool is a program or library of the machine that shapes bytes.

@@ -23,7 +23,7 @@ const (
 
 func (r *reader) initramfs(t *table, hasURoot bool) *Initramfs {
 	i := &Initramfs{
-		Base:        r.base(t.must("base", `add base = "uroot", "none", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
+		Base:        r.base(t.must("base", `add base = "uroot", "buildroot", "none", or the archive to build on: "rootfs:rootfs.cpio.gz"`), hasURoot),
 		Mode:        r.oneOf(t.get("mode"), "auto", "append", "repack"),
 		Compression: r.oneOf(t.get("compression"), "gzip", "zstd", "none"),
 		Level:       r.oneOf(t.get("level"), "auto", "fast", "default", "best"),
@@ -62,8 +62,12 @@ func (r *reader) base(n *node, hasURoot bool) Ref {
 		}
 		return Ref{Path: fromURoot}
 	}
-	if s == fromNothing {
+	switch s {
+	case fromNothing:
 		return Ref{Path: fromNothing}
+	case FromBuildroot:
+		r.needsBuildroot(n)
+		return Ref{FromBuildroot, "rootfs.cpio*"} // the stage keeps one of them
 	}
 	ref := r.ref(n, refFile)
 	if ref == (Ref{Path: fromURoot}) || ref == (Ref{Path: fromNothing}) {

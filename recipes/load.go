@@ -2,6 +2,7 @@ package recipes
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -109,6 +110,8 @@ func (r *reader) recipe(all *node) *Recipe {
 		Bootloader: r.date(t.get("bootloader")),
 		Sources:    r.sourceTable(t.get("sources")),
 	}
+	r.sources = maps.Clone(out.Sources)
+	out.Buildroot = r.buildroot(r.open(t.get("buildroot")))
 	out.Kernel = r.kernel(r.open(t.must("kernel", "add [kernel] with file and cmdline")))
 	out.DTB = r.dtb(r.open(t.must("dtb", `add [dtb] with files = ["kernel:*.dtb"]`)), out.Kernel)
 	out.Firmware = r.firmware(t, out.Boards)

@@ -30,6 +30,7 @@ type Recipe struct {
 	Config     []Section         `json:"config,omitempty"`
 	Initramfs  *Initramfs        `json:"initramfs,omitempty"`
 	URoot      *URoot            `json:"uroot,omitempty"`
+	Buildroot  *Buildroot        `json:"buildroot,omitempty"`
 
 	where map[string]Pos // key path, such as "initramfs.file[2].mode", to its place
 }

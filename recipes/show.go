@@ -72,6 +72,17 @@ func (s *show) recipe() {
 	if r.Initramfs != nil {
 		s.initramfs(r.Initramfs)
 	}
+	if b := r.Buildroot; b != nil {
+		s.table("buildroot")
+		s.text("tree", b.Tree)
+		s.optional("base_defconfig", b.Defconfig)
+		s.optionalList("options", b.Options)
+		s.optionalList("external", b.External)
+		s.optionalList("overlays", b.Overlays)
+		if b.Jobs > 0 {
+			s.line("jobs", fmt.Sprint(b.Jobs))
+		}
+	}
 	if u := r.URoot; u != nil {
 		s.table("uroot")
 		s.text("from", u.From)

@@ -218,7 +218,7 @@ func (r *reader) ref(n *node, what refKind) Ref {
 	}
 	ref := ParseRef(s)
 	switch {
-	case what != aPattern && isPattern(ref.Path) && r.sources[ref.Source].Deb == "": // versions are in a package's paths
+	case what != aPattern && isPattern(ref.Path) && r.sources[ref.Source].Deb == "" && ref.Source != FromBuildroot: // versions are in a package's paths
 		r.fail(n, "write the name in full", "%q is a pattern, and only one thing can be meant here", s)
 	case !strings.Contains(s, ":") && what == aPattern:
 		ref.Path = r.matching(n, ref.Path)

@@ -4,6 +4,7 @@ package stages
 import (
 	"piimg/pipeline"
 	"piimg/pipeline/stages/bootfs"
+	"piimg/pipeline/stages/buildroot"
 	"piimg/pipeline/stages/firmware"
 	"piimg/pipeline/stages/initramfs"
 	"piimg/pipeline/stages/kernel"
@@ -14,6 +15,7 @@ import (
 // All are the stages, the one that makes up the boot files last.
 func All() []pipeline.Stage {
 	return []pipeline.Stage{
+		buildroot.Stage{},
 		firmware.Stage{},
 		kernel.Stage{},
 		modules.Stage{},

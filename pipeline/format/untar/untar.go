@@ -6,6 +6,7 @@ package untar
 
 import (
 	"archive/tar"
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"piimg/pipeline/format/codec"
 )
 
 // Options say how. The zero value unpacks all of an archive as it is.
@@ -104,4 +107,16 @@ func file(root *os.Root, name string, mode fs.FileMode, r io.Reader) error {
 		err = root.Chmod(name, perm) // whatever the umask is
 	}
 	return err
+}
+
+// Decompress is the tar archive in r, which may be compressed in any way that package
+// codec reads.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	b := bufio.NewReader(r)
+	head, err := b.Peek(262)
+	if err == nil && string(head[257:262]) == "ustar" {
+		return io.NopCloser(b), nil
+	}
+	z, _, err := codec.NewReader(b)
+	return z, err
 }
