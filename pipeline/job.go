@@ -63,10 +63,21 @@ func (j *Job) Jobs() int { return cmp.Or(j.node.step.Jobs, j.exec.pipeline.Jobs,
 // the beginning.
 func (j *Job) Check() bool { return j.exec.pipeline.Check }
 
+// ErrNoSigner: nobody was named who signs.
+var ErrNoSigner = errors.New("nobody is there to sign it")
+
+// Sign is the signature of a file by whom the operator has named.
+func (j *Job) Sign(ctx context.Context, file string) ([]byte, error) {
+	if j.exec.pipeline.Sign == nil {
+		return nil, ErrNoSigner
+	}
+	return j.exec.pipeline.Sign(ctx, file)
+}
+
 // Source is the tree of a declared source, verified against the lock file, or that of what
 // a stage made which is named as a source.
 func (j *Job) Source(ctx context.Context, name string) (fs.FS, error) {
-	if slices.Contains(j.node.step.Needs, name) {
+	if !slices.Contains(j.node.step.Sources, name) && slices.Contains(j.node.step.Needs, name) {
 		return FS(ctx, j.exec.pipeline.Read(), j.Need(name)), nil
 	}
 	if !slices.Contains(j.node.step.Sources, name) {

@@ -28,6 +28,10 @@ type Pipeline struct {
 	Lease    *store.Lease // what Run relies on is held by it; nil where nothing is collected
 	Events   func(Event)  // called one at a time; may be nil
 
+	// Sign signs the file of that name with RSA, PKCS#1 v1.5 and SHA-256. It is nil where
+	// nobody can.
+	Sign func(ctx context.Context, file string) ([]byte, error)
+
 	mu sync.Mutex // for Events
 }
 

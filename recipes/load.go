@@ -116,6 +116,7 @@ func (r *reader) recipe(all *node) *Recipe {
 	out.DTB = r.dtb(r.open(t.must("dtb", `add [dtb] with files = ["kernel:*.dtb"]`)), out.Kernel)
 	out.Firmware = r.firmware(t, out.Boards)
 	out.Config = r.config(t.get("config"))
+	out.Output = r.output(r.open(t.get("output")))
 	uroot := t.get("uroot")
 	if n := t.get("initramfs"); n != nil {
 		out.Initramfs = r.initramfs(r.open(n), uroot != nil)

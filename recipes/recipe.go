@@ -31,6 +31,7 @@ type Recipe struct {
 	Initramfs  *Initramfs        `json:"initramfs,omitempty"`
 	URoot      *URoot            `json:"uroot,omitempty"`
 	Buildroot  *Buildroot        `json:"buildroot,omitempty"`
+	Output     *Output           `json:"output,omitempty"`
 
 	where map[string]Pos // key path, such as "initramfs.file[2].mode", to its place
 }

@@ -83,6 +83,12 @@ func (s *show) recipe() {
 			s.line("jobs", fmt.Sprint(b.Jobs))
 		}
 	}
+	if o := r.Output; o != nil {
+		s.table("output")
+		s.flag("boot_img", o.BootImg)
+		s.optional("boot_key", o.BootKey)
+		s.optional("efi", o.EFI.String())
+	}
 	if u := r.URoot; u != nil {
 		s.table("uroot")
 		s.text("from", u.From)

@@ -33,6 +33,7 @@ var siblings = map[string][]string{
 	"pipeline/format/initrd/overlay": {"pipeline/format/initrd", "pipeline/format/initrd/repack", "pipeline/format/newc"},                    // what is to be added
 	"pipeline/format/initrd/repack":  {"pipeline/format/codec", "pipeline/format/deflate", "pipeline/format/initrd", "pipeline/format/newc"}, // it writes one anew
 	"pipeline/format/overlaymap":     {"pipeline/format/fdt"},                                                                                // the map is a device tree
+	"pipeline/format/sdcard":         {"pipeline/format/fat", "pipeline/format/mbr"},                                                         // a disk is a partition table and a file system
 	"pipeline/format/untar":          {"pipeline/format/codec"},                                                                              // archives are compressed
 	"pipeline/stages/initramfs":      {"pipeline/stages/uroot"},                                                                              // the name of its output
 	"store/gc":                       {"store/board", "store/env"},                                                                           // what their histories keep

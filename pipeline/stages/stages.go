@@ -4,6 +4,7 @@ package stages
 import (
 	"piimg/pipeline"
 	"piimg/pipeline/stages/bootfs"
+	"piimg/pipeline/stages/bootimg"
 	"piimg/pipeline/stages/buildroot"
 	"piimg/pipeline/stages/firmware"
 	"piimg/pipeline/stages/initramfs"
@@ -12,7 +13,7 @@ import (
 	"piimg/pipeline/stages/uroot"
 )
 
-// All are the stages, the one that makes up the boot files last.
+// All are the stages, those that make up the boot files last.
 func All() []pipeline.Stage {
 	return []pipeline.Stage{
 		buildroot.Stage{},
@@ -22,5 +23,6 @@ func All() []pipeline.Stage {
 		uroot.Stage{},
 		initramfs.Stage{},
 		bootfs.Stage{},
+		bootimg.Stage{},
 	}
 }

@@ -3,9 +3,12 @@
 package bootfs
 
 import (
+	"bytes"
 	"context"
+	"debug/pe"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"piimg/pipeline"
@@ -21,7 +24,12 @@ type params struct {
 	Initramfs string            `json:"initramfs"` // "" without one
 	Overlays  []string          `json:"overlays"`
 	Config    []recipes.Section `json:"config"`
+	EFI       recipes.Ref       `json:"efi,omitzero"`
 }
+
+// efiName is where UEFI firmware on arm64 looks for what it starts (UEFI specification,
+// 3.5.1.1).
+const efiName = "EFI/BOOT/BOOTAA64.EFI"
 
 // parts are the stages whose files an image is made up of.
 var parts = []string{"firmware", "kernel", "initramfs"}
@@ -36,7 +44,13 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	if r.Initramfs != nil {
 		p.Initramfs = r.Initramfs.Name
 	}
-	return &pipeline.Step{Params: p, Needs: parts}, nil
+	s := &pipeline.Step{Needs: parts}
+	if r.Output != nil {
+		p.EFI = r.Output.EFI
+		s.Reads(p.EFI)
+	}
+	s.Params = p
+	return s, nil
 }
 
 // Run writes the two files and keeps all that other stages have made.
@@ -50,12 +64,38 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 			job.Keep(f)
 		}
 	}
+	if p.EFI.Path != "" {
+		if err := copyEFI(ctx, job, p.EFI); err != nil {
+			return job.At("output.efi", err)
+		}
+	}
 	job.From("config.txt", "config", "")
 	job.From("cmdline.txt", "kernel.cmdline", "")
 	if err := job.Write(ctx, "config.txt", text(configTxt(p))); err != nil {
 		return err
 	}
 	return job.Write(ctx, "cmdline.txt", text(p.Cmdline+"\n"))
+}
+
+// copyEFI copies the program that UEFI firmware starts, if it is one.
+func copyEFI(ctx context.Context, job *pipeline.Job, from recipes.Ref) error {
+	fsys, name, err := job.One(ctx, from)
+	if err != nil {
+		return err
+	}
+	b, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return err
+	}
+	program, err := pe.NewFile(bytes.NewReader(b))
+	if err != nil {
+		return fmt.Errorf("%s is no program for UEFI: %w", from, err)
+	}
+	if program.Machine != pe.IMAGE_FILE_MACHINE_ARM64 {
+		return fmt.Errorf("%s is a program for UEFI on another processor (machine %#x, arm64 is %#x)", from, program.Machine, pe.IMAGE_FILE_MACHINE_ARM64)
+	}
+	job.From(efiName, "output.efi", from.At(name))
+	return job.Copy(ctx, fsys, name, efiName)
 }
 
 func text(s string) func(io.Writer) error {
