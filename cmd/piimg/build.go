@@ -59,6 +59,8 @@ func buildFlags(c *cobra.Command, o *buildOptions) {
 	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "show what the steps say")
 	c.Flags().StringVar(&o.cache, "cache", "", "finished steps: use, verify, renew or off (default: $PIIMG_CACHE, or use)")
 	c.Flags().StringVar(&o.scope, "scope", "", "trust scope of the build (default: $PIIMG_SCOPE, or that of the configuration file)")
+	c.Flags().StringVar(&o.bootKey, "boot-key", "", "private RSA key, PEM, that signs boot.img (default: $PIIMG_BOOT_KEY)")
+	c.Flags().StringVar(&o.bootSign, "boot-sign", "", "command that signs boot.img in its place, as Raspberry Pi's HSM wrappers do (default: $PIIMG_BOOT_SIGN)")
 	c.Flags().IntVarP(&o.jobs, "jobs", "j", 0, "steps that run at once (default: the number of processors)")
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +148,8 @@ func (a *app) signChain(ctx context.Context, chain *sign.Chain, file string) err
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(file, doc); err != nil {
+	write := func(w io.Writer) error { _, err := w.Write(doc); return err }
+	if err := replaceFile(file, write); err != nil {
 		return fmt.Errorf("write trust file %s: %w", file, err)
 	}
 	if missing := chain.Missing(); missing != nil {
@@ -158,21 +159,6 @@ func (a *app) signChain(ctx context.Context, chain *sign.Chain, file string) err
 	}
 	_, err = fmt.Fprintf(a.out, "%s version %d\n", file, version)
 	return err
-}
-
-// replaceFile writes a file whole or not at all.
-func replaceFile(file string, doc []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(doc)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), file)
 }
 
 // newest is the newest version, with or without enough signatures, to be changed.

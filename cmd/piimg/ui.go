@@ -194,6 +194,8 @@ func hintOf(err error) string {
 		return differHint(err)
 	case errors.As(err, &drift):
 		return fmt.Sprintf("if the change is meant, pin it: piimg lock --update %s %s", drift.Name, drift.Recipe)
+	case errors.Is(err, pipeline.ErrNoSigner):
+		return "name the private key with --boot-key or PIIMG_BOOT_KEY, or a command with --boot-sign or PIIMG_BOOT_SIGN"
 	case errors.Is(err, pipeline.ErrOffline):
 		return "run it once without --offline"
 	case errors.Is(err, peer.ErrReadOnly):

@@ -32,6 +32,8 @@ type buildOptions struct {
 	jobs    int
 	cache   string // what becomes of finished steps
 	scope   string // trust scope
+
+	bootKey, bootSign string // who signs boot.img
 }
 
 // loadRecipe reads a recipe and the boards that it is for. SOURCE_DATE_EPOCH, where set,
@@ -93,11 +95,16 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 	if err != nil {
 		return nil, err
 	}
+	sign, err := a.bootSigner(o)
+	if err != nil {
+		return nil, err
+	}
 	p := &pipeline.Pipeline{
 		Store: s, Reuse: reuse, Scope: scope, Stages: stages.All(), Fetchers: sources.All(storeImages{a}),
 		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(cache, "work"),
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
 		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,
+		Sign:   sign,
 	}
 	return &workbench{r, boards, l, p}, nil
 }

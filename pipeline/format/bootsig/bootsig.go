@@ -1,7 +1,7 @@
 // Package bootsig writes and reads boot.sig, by which a Raspberry Pi's bootloader checks
 // boot.img: the SHA-256 of the file, a time, and, where the board asks for it, an RSA
 // signature. The form is that of rpi-eeprom-digest (github.com/raspberrypi/rpi-eeprom,
-// read at 86759b0); a sample of usbboot's secure-boot-example is among the tests.
+// read at 86759b0).
 package bootsig
 
 import (

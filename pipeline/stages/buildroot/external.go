@@ -73,7 +73,7 @@ func layOverlay(root, from string, local func(string) (fs.FS, error)) (string, e
 	if err != nil {
 		return "", err
 	}
-	adds, err := overlay.Read(fsys, func(string) bool { return false })
+	adds, err := overlay.Read(fsys, overlay.Declared{})
 	if err != nil {
 		return "", err
 	}
