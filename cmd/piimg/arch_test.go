@@ -59,7 +59,7 @@ var homes = map[string][]string{
 	"github.com/spf13/cobra":              {"cmd/piimg"},
 	"golang.org/x/crypto":                 {"store/sign"},
 	"golang.org/x/term":                   {"cmd/piimg"},
-	"golang.org/x/sys":                    {"store/serve/tftp"},
+	"golang.org/x/sys":                    {"store/serve/tftp", "cmd/piimg"},
 	"gopkg.in/ini.v1":                     {"store/s3"},
 }
 
