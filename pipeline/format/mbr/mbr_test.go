@@ -30,30 +30,23 @@ func TestSfdiskReadsIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	type partition struct {
+		Start, Size int
+		Type        string
+		Bootable    bool
+	}
+	type table struct {
+		Label, ID  string
+		Partitions []partition
+	}
 	var got struct {
-		Table struct {
-			Label, ID  string
-			Partitions []struct {
-				Start, Size int
-				Type        string
-				Bootable    bool
-			}
-		} `json:"partitiontable"`
+		Table table `json:"partitiontable"`
 	}
 	if err := json.Unmarshal(out, &got); err != nil {
 		t.Fatal(err)
 	}
-	want := got
-	want.Table.Label, want.Table.ID = "dos", "0xcafe0123"
-	want.Table.Partitions = want.Table.Partitions[:0:0]
-	for _, p := range []struct {
-		Start, Size int
-		Type        string
-		Bootable    bool
-	}{{2048, 131072, "c", true}, {133120, 8, "83", false}} {
-		want.Table.Partitions = append(want.Table.Partitions, p)
-	}
-	if d := cmp.Diff(want, got); d != "" {
+	want := table{"dos", "0xcafe0123", []partition{{2048, 131072, "c", true}, {133120, 8, "83", false}}}
+	if d := cmp.Diff(want, got.Table); d != "" {
 		t.Errorf("sfdisk sees (-want +got):\n%s", d)
 	}
 }

@@ -152,7 +152,7 @@ var lost = []string{".svn", ".git", ".hg", ".bzr", "CVS", ".empty"}
 func passesRsync(name string) error {
 	for _, part := range strings.Split(name, "/") {
 		if slices.Contains(lost, part) || strings.HasSuffix(part, "~") {
-			return fmt.Errorf("Buildroot leaves %s out of every overlay: put it into initramfs.overlays", name) //nolint:staticcheck // a name
+			return fmt.Errorf("%s is left out of every overlay by Buildroot: put it into initramfs.overlays", name)
 		}
 	}
 	return nil
