@@ -153,7 +153,7 @@ func TestRefusedBeforeMake(t *testing.T) {
 		want   string
 	}{
 		"no such base":      {params{Defconfig: "no_defconfig"}, nil, "buildroot.base_defconfig", "has configs/no_defconfig"},
-		"lost by rsync":     {params{Overlays: []string{"over"}}, fstest.MapFS{"etc/.git/config": {}}, "buildroot.overlays[0]", "etc/.git/config is left out of every overlay"},
+		"lost by rsync":     {params{Overlays: []string{"over"}}, fstest.MapFS{"etc/.git/config": {}}, "buildroot.overlays[0]", "etc/.git is left out of every overlay"},
 		"backup file":       {params{Overlays: []string{"over"}}, fstest.MapFS{"etc/motd~": {}}, "buildroot.overlays[0]", "etc/motd~ is left out"},
 		"mode with a blank": {params{Overlays: []string{"over"}}, fstest.MapFS{"a b": {}, ".piimg-meta": {Data: []byte(`a\040b 0600 -`)}}, "buildroot.overlays[0]", "a blank in its name"},
 		"no such toolchain": {params{Options: []string{`BR2_TOOLCHAIN_EXTERNAL_PATH="/nowhere/at/all"`}}, nil, "", "/nowhere/at/all: no such file"},
