@@ -44,7 +44,7 @@ test-s3-all: ## every test of S3 on each server there is: versitygw and MinIO (a
 		echo "$$server:"; \
 		go -C store/s3/testdata/$$server tool -n $$server >/dev/null && \
 		PIIMG_S3_SERVER=$$server go test -race -count=1 ./store/s3/... ./store/probe ./store/mirror ./store/fsck && \
-		PIIMG_S3_SERVER=$$server go test -count=1 -run 'TestScriptS3' ./cmd/piimg || exit 1; \
+		PIIMG_S3_SERVER=$$server go test -count=1 -run 'TestScriptS3|BytesOverTheWire|Row44' ./cmd/piimg || exit 1; \
 	done
 
 test-buildroot: build ## build with a real Buildroot, offline: PIIMG_BUILDROOT_TREE=its tree, PIIMG_BUILDROOT_DL=its downloads
