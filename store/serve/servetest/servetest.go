@@ -35,7 +35,7 @@ func (f oneImage) Head(_ context.Context, env string, _ serve.Head) (serve.Head,
 }
 
 // NewFront is a front end whose boards run an image of files, and that image.
-func NewFront(t *testing.T, files map[string][]byte) (*serve.Front, store.Digest) {
+func NewFront(t testing.TB, files map[string][]byte) (*serve.Front, store.Digest) {
 	t.Helper()
 	s, err := store.Init(t.Context(), mem.New())
 	if err != nil {

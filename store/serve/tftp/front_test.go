@@ -19,7 +19,12 @@ func listen(t *testing.T, cfg tftp.Config, o tftp.Opener) *tftp.Server {
 func start(t *testing.T, cfg tftp.Config, o tftp.Opener) (s *tftp.Server, stop func()) {
 	t.Helper()
 	servetest.NoLeaks(t)
-	cfg.Addr = "127.0.0.1:0"
+	return startAt(t, "127.0.0.1:0", cfg, o)
+}
+
+func startAt(t *testing.T, addr string, cfg tftp.Config, o tftp.Opener) (s *tftp.Server, stop func()) {
+	t.Helper()
+	cfg.Addr = addr
 	s, err := tftp.Listen(cfg, o)
 	if err != nil {
 		t.Fatal(err)

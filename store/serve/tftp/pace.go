@@ -40,10 +40,10 @@ func (p *pace) trip(d time.Duration) {
 
 // answered takes note of an acknowledgement that came so long after a block was sent
 // again, and for the first time. Which of the two it belongs to is not known, but where
-// it came faster than any before, it was on its way already.
+// it came in less than half of the shortest round trip, it was on its way already.
 func (p *pace) answered(again, first time.Duration) {
 	p.tries = 0
-	if p.trips > 0 && again < p.least {
+	if p.trips > 0 && again < p.least/2 {
 		p.worst = max(p.worst, first)
 	}
 }

@@ -106,8 +106,8 @@ func TestNoOptions(t *testing.T) {
 	r.ack(1)
 }
 
-// TestMissing checks that an error with code 1 comes at once, for whatever name.
-func TestMissing(t *testing.T) {
+// TestFaultRow28Names checks that an error with code 1 comes at once, for whatever name.
+func TestFaultRow28Names(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{}, front)
 	for _, name := range []string{
@@ -142,8 +142,8 @@ func TestNUL(t *testing.T) {
 	r.want(opERROR, 4)
 }
 
-// TestProbes stops transfers in the three ways that firmware does.
-func TestProbes(t *testing.T) {
+// TestFaultRow35Probes stops transfers in the three ways that firmware does.
+func TestFaultRow35Probes(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"start4.elf": servetest.Pattern(9000), "config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{}, front)
 	events := 0
@@ -224,9 +224,9 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// TestRepeatedRequest sends the same request twice from the same port, as a client does
+// TestFaultRow35RepeatedRequest sends the same request twice from the same port, as a client does
 // that has missed the answer: it gets that again, and has one transfer.
-func TestRepeatedRequest(t *testing.T) {
+func TestFaultRow35RepeatedRequest(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
 	s := listen(t, tftp.Config{Floor: 50 * time.Millisecond}, front)
 	r := newRaw(t, s.Addr())
@@ -326,8 +326,8 @@ func TestGarbage(t *testing.T) {
 	r.ack(1)
 }
 
-// TestRollOver takes a file with more blocks of 512 bytes than a block number can count.
-func TestRollOver(t *testing.T) {
+// TestFaultRow35RollOver takes a file with more blocks of 512 bytes than a block number can count.
+func TestFaultRow35RollOver(t *testing.T) {
 	body := servetest.Pattern(40 << 20)
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
 	s := listen(t, tftp.Config{}, front)

@@ -78,7 +78,7 @@ func (t *transfer) begin(f *serve.File, b body, agreed terms, p pace, now instan
 // ack takes in the number of a block that the client acknowledges.
 func (t *transfer) ack(number uint16, now instant) event {
 	if t.stage == offered && t.oack != nil {
-		return t.accepted(number, now)
+		return t.accepted(number)
 	}
 	ahead := int64(number - uint16(t.acked))
 	switch {
@@ -90,7 +90,7 @@ func (t *transfer) ack(number uint16, now instant) event {
 	t.measure(t.acked+ahead, now)
 	t.stage = running
 	t.acked += ahead
-	t.slid = false
+	t.slid = t.acked < t.sent
 	if t.acked == t.last {
 		return finish
 	}
@@ -99,13 +99,11 @@ func (t *transfer) ack(number uint16, now instant) event {
 	return push
 }
 
-// accepted is the ACK of the options.
-func (t *transfer) accepted(number uint16, now instant) event {
+// accepted is the ACK of the options. Its round trip does not count: nothing repeats the
+// options but the client, whose ACK may be a late second one.
+func (t *transfer) accepted(number uint16) event {
 	if number != 0 {
 		return nothing
-	}
-	if t.again == t.since {
-		t.pace.trip(now - t.since)
 	}
 	t.stage = running
 	return push
