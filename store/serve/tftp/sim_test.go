@@ -187,7 +187,6 @@ type simClient struct {
 	blksize int
 	window  int
 
-	started  bool
 	last     int64
 	got      bytes.Buffer
 	done     bool
