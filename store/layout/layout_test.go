@@ -176,6 +176,13 @@ func TestWriteLeavesNothingHalf(t *testing.T) {
 	if err := layout.WriteDir(t.Context(), s, folder, []store.Digest{d}, layout.Options{}); err == nil || !strings.Contains(err.Error(), "is not empty") {
 		t.Errorf("into a folder with a layout: %v", err)
 	}
+	empty := t.TempDir()
+	if err := layout.WriteDir(t.Context(), s, empty+"/", []store.Digest{d}, layout.Options{}); err != nil {
+		t.Errorf("into an empty folder: %v", err)
+	}
+	if _, err := verify(t, empty); err != nil {
+		t.Error(err)
+	}
 	before, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)

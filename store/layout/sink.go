@@ -100,6 +100,9 @@ func WriteDir(ctx context.Context, s *store.Store, dir string, images []store.Di
 	if err := e.write(ctx, folder(tmp), o); err != nil {
 		return fmt.Errorf("write %s: %w", dir, err)
 	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // which removes an empty one alone
+		return fmt.Errorf("write %s: %w", dir, err)
+	}
 	if err := os.Rename(tmp, dir); err != nil {
 		return fmt.Errorf("write %s: %w", dir, err)
 	}
