@@ -22,9 +22,20 @@ import (
 // putImage stores an image for a Pi 4 whose every file says which generation it is of.
 func putImage(t *testing.T, s *store.Store, generation string) *store.Image {
 	t.Helper()
+	return putImageOf(t, s, generation, 1)
+}
+
+// putSmallImage is putImage with files of a twentieth of the size.
+func putSmallImage(t *testing.T, s *store.Store, generation string) *store.Image {
+	t.Helper()
+	return putImageOf(t, s, generation, 20)
+}
+
+func putImageOf(t *testing.T, s *store.Store, generation string, part int) *store.Image {
+	t.Helper()
 	content := func(name string, size int) []byte {
 		line := fmt.Appendf(nil, "# %s of generation %s\n", name, generation)
-		return bytes.Repeat(line, size/len(line)+1)
+		return bytes.Repeat(line, size/part/len(line)+1)
 	}
 	files := map[string][]byte{
 		"start4.elf":          content("start4.elf", 100_000),
