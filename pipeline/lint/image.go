@@ -24,6 +24,7 @@ type image struct {
 	config map[string][]configtxt.Line // config.txt and what any board includes
 	order  []string                    // keys of config, in order of discovery
 
+	ramdisk []byte                  // boot.img, where somebody has read it
 	kernels map[string]*kernelFacts // nil for what is none
 	ramfss  map[string]*ramfs       // by the names of their parts
 	err     error                   // the first error that is not "does not exist"

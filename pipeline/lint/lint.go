@@ -14,7 +14,7 @@ import (
 
 // Version changes whenever a rule may find something else in the same files, so that
 // findings that were remembered are not taken for those of today.
-const Version = 3
+const Version = 4
 
 // Level says how bad a finding is.
 type Level string
@@ -76,7 +76,9 @@ func Check(ctx context.Context, files fs.FS, target Target) ([]Finding, error) {
 	if img.err != nil {
 		return nil, fmt.Errorf("lint boot files: %w", img.err)
 	}
-	return r.sorted(), nil
+	within, err := inside(ctx, img, views)
+	r.findings = append(r.findings, within...)
+	return r.sorted(), err
 }
 
 func (t Target) check() error {

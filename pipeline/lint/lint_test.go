@@ -3,9 +3,11 @@ package lint
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,7 +18,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/configtxt"
+	"piimg/pipeline/format/fat"
 	"piimg/pipeline/format/fdt/gomodtest"
 )
 
@@ -97,6 +101,7 @@ func startText(variant string) string {
 func good() map[string]string {
 	return map[string]string{
 		"config.txt":            "arm_64bit=1\n",
+		"LICENCE.broadcom":      "licence",
 		"bootcode.bin":          "rom",
 		"start.elf":             startText("start"),
 		"fixup.dat":             "fixup",
@@ -248,6 +253,12 @@ func TestRules(t *testing.T) {
 		{"P11", "under a filter that it knows", []Board{pi4}, change{"config.txt": "[pi4]\ngpu_mem=64\n[gpio4=1]\nstart_x=1\n"}, nil, "", ""},
 		{"P11", "of no concern to a Pi 5", []Board{pi5}, change{"config.txt": "include a.txt\n", "a.txt": "start_x=1\n"}, nil, "", ""},
 
+		{"P12", "behind a blank line", []Board{pi4, pi5}, change{"config.txt": "[pi5]\ngpu_mem=64\n\nkernel=kernel8.img\n"}, nil, "", "warning P12 [pi4b] config.txt:4 kernel is still under [pi5]"},
+		{"P12", "initramfs", []Board{pi4, pi5}, change{"config.txt": "[pi4]\na=1\n\ninitramfs a 0\n", "a": "1234"}, nil, "", "warning P12 [pi5] config.txt:4 initramfs is still under [pi4]"},
+		{"P12", "closed", []Board{pi4, pi5}, change{"config.txt": "[pi5]\ngpu_mem=64\n\n[all]\nkernel=kernel8.img\n"}, nil, "", ""},
+		{"P12", "meant for some", []Board{pi4, pi5}, change{"config.txt": "[pi5]\nkernel=kernel8.img\n"}, nil, "", ""},
+		{"P12", "every board has it", []Board{pi5}, change{"config.txt": "[pi5]\na=1\n\nkernel=kernel8.img\n"}, nil, "", ""},
+
 		{"P13", "missing", []Board{pi4}, change{"config.txt": "dtoverlay=a\n"}, nil, "", "error P13 [pi4b] config.txt:1 overlay a is missing: looked for overlays/a.dtbo"},
 		{"P13", "mapped", []Board{pi4}, change{"config.txt": "dtoverlay=kms\n", "overlays/overlay_map.dtb": overlayMap, "overlays/kms.dtbo": "o"}, nil, "", "looked for overlays/kms-pi4.dtbo"},
 		{"P13", "unsupported", []Board{pi3}, change{"config.txt": "dtoverlay=kms\n", "overlays/overlay_map.dtb": overlayMap}, nil, "", "overlay kms is not supported on bcm2835"},
@@ -258,6 +269,16 @@ func TestRules(t *testing.T) {
 
 		{"P14", "missing", []Board{pi4, pi400}, change{"config.txt": "dtoverlay=a\n", "overlays/a.dtbo": "o"}, nil, "", "warning P14 [pi4b pi400] overlays/overlay_map.dtb:0 missing"},
 		{"P14", "no overlay", []Board{pi4}, change{"config.txt": "dtparam=i2c=on\n"}, nil, "", ""},
+
+		{"P15", "no overlays", []Board{pi4}, change{"config.txt": "camera_auto_detect=1\n"}, nil, "", "warning P15 [pi4b] config.txt:1 the firmware may choose an overlay that is not there: ov5647, imx219, imx477, imx708"},
+		{"P15", "one missing", []Board{pi4}, change{"config.txt": "display_auto_detect=1\n", "overlays/x.dtbo": "o"}, nil, "", "not there: vc4-kms-dsi-7inch"},
+		{"P15", "there", []Board{pi4}, change{"config.txt": "display_auto_detect=1\n", "overlays/vc4-kms-dsi-7inch.dtbo": "o"}, nil, "", ""},
+		{"P15", "off", []Board{pi4}, change{"config.txt": "camera_auto_detect=0\n"}, nil, "", ""},
+
+		{"P16", "ignored", []Board{pi4}, change{"config.txt": "os_prefix=a/\n", "a/kernel8.img": kernel(kernel4K)}, nil, "", "warning P16 [pi4b] config.txt:1 os_prefix=a/ is ignored"},
+		{"P16", "no README", []Board{pi4}, change{"config.txt": "os_prefix=a/\ndtoverlay=x\n", "a/kernel8.img": kernel(kernel4K), "a/bcm2711-rpi-4-b.dtb": tree("brcm,bcm2711"), "a/overlays/x.dtbo": "o", "overlays/x.dtbo": "o"}, nil, "", "a/overlays/README:0 missing: overlays are taken from overlays/"},
+		{"P16", "auto_initramfs", []Board{pi4}, change{"config.txt": "os_prefix=a/\nauto_initramfs=1\n", "a/kernel8.img": kernel(kernel4K), "a/bcm2711-rpi-4-b.dtb": tree("brcm,bcm2711"), "a/initramfs8": "1234"}, nil, "", "auto_initramfs with os_prefix"},
+		{"P16", "as it should be", []Board{pi4}, change{"config.txt": "os_prefix=a/\ndtoverlay=x\n", "a/kernel8.img": kernel(kernel4K), "a/bcm2711-rpi-4-b.dtb": tree("brcm,bcm2711"), "a/overlays/x.dtbo": "o", "a/overlays/README": ""}, nil, "", ""},
 
 		{"P17", "kernel name", []Board{pi4}, change{"config.txt": "kernel=vmlinuz\nauto_initramfs=1\n", "vmlinuz": kernel(kernel4K)}, nil, "", "error P17 [pi4b] config.txt:2 auto_initramfs loads nothing for kernel vmlinuz"},
 		{"P17", "file missing", []Board{pi4}, change{"config.txt": "auto_initramfs=1\n"}, nil, "", "warning P17 [pi4b] config.txt:1 auto_initramfs loads nothing: initramfs8 is missing"},
@@ -286,6 +307,43 @@ func TestRules(t *testing.T) {
 		{"P19", "kernel by an unknown start4.elf", []Board{pi4}, change{"start4.elf": "\x7fELF"}, map[string]int64{"kernel8.img": 67107841}, "2025-09-23", "asks for blocks of 1024 bytes"},
 		{"P19", "Pi 3 start.elf by bootcode.bin", []Board{pi3}, nil, map[string]int64{"start.elf": 33553921}, "", "error P19 [pi3b] start.elf:0 33553921 bytes; bootcode.bin counts up to 33553920"},
 		{"P19", "initramfs that fits", []Board{pi4}, change{"config.txt": "initramfs a\n", "a": "1234"}, map[string]int64{"a": 96205380}, "", ""},
+
+		{"P20", "too slow", []Board{pi4}, nil, map[string]int64{"kernel8.img": 150_000_001}, "2025-09-23", "warning P20 [pi4b] kernel8.img:0 150000001 bytes take 30 s"},
+		{"P20", "just in time", []Board{pi4}, nil, map[string]int64{"kernel8.img": 150_000_000}, "2025-09-23", ""},
+
+		{"P22", "two lines", []Board{pi4}, change{"cmdline.txt": "root=/dev/ram0\nquiet\n"}, nil, "", "error P22 [pi4b] cmdline.txt:2 a second line"},
+		{"P22", "too long", []Board{pi4}, change{"cmdline.txt": "root=/dev/ram0 " + strings.Repeat("x", 2047) + "\n"}, nil, "", "2062 bytes; a kernel reads 2047"},
+		{"P22", "carriage return", []Board{pi4}, change{"cmdline.txt": "root=/dev/ram0\r\n"}, nil, "", "warning P22 [pi4b] cmdline.txt:1 a carriage return"},
+		{"P22", "nothing to start", []Board{pi4}, change{"cmdline.txt": "quiet\n"}, nil, "", "warning P22 [pi4b] cmdline.txt:1 names no root=, and there is no initramfs"},
+		{"P22", "no init", []Board{pi4}, change{"cmdline.txt": "quiet\n", "config.txt": "initramfs a\n", "a": archive(t, codec.None, "etc")}, nil, "", "the initramfs has no /init"},
+		{"P22", "no such rdinit", []Board{pi4}, change{"cmdline.txt": "rdinit=/sbin/init\n", "config.txt": "initramfs a\n", "a": archive(t, codec.None, "init")}, nil, "", "the initramfs has no /sbin/init"},
+		{"P22", "init", []Board{pi4}, change{"cmdline.txt": "quiet\n", "config.txt": "initramfs a\n", "a": archive(t, codec.None, "init")}, nil, "", ""},
+		{"P22", "NFS without a version", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs nfsroot=192.0.2.1:/srv,ro ip=dhcp\n"}, nil, "", "warning P22 [pi4b] cmdline.txt:1 nfsroot says no version"},
+		{"P22", "root", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs nfsroot=192.0.2.1:/srv,vers=3 ip=dhcp"}, nil, "", ""},
+
+		{"P23", "no address", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs nfsroot=192.0.2.1:/srv,vers=3\n"}, nil, "", "error P23 [pi4b] cmdline.txt:1 root=/dev/nfs without ip="},
+		{"P23", "a kernel that cannot", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs ip=dhcp\n", "kernel8.img": configured("6.6.1", "CONFIG_IP_PNP=y\nCONFIG_NFS_FS=m\n")}, nil, "", "kernel8.img was built without CONFIG_ROOT_NFS"},
+		{"P23", "a kernel that can", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs ip=dhcp\n", "kernel8.img": configured("6.6.1", "CONFIG_IP_PNP=y\nCONFIG_ROOT_NFS=y\n")}, nil, "", ""},
+		{"P23", "the initramfs mounts", []Board{pi4}, change{"cmdline.txt": "root=/dev/nfs\n", "config.txt": "initramfs a\n", "a": archive(t, codec.None, "init")}, nil, "", ""},
+
+		{"P24", "no file system", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": "fat"}, nil, "", "error P24 [pi4b] boot.img:0 the bootloader cannot read it"},
+		{"P24", "last cluster", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 0)}, nil, "2023-01-01", "warning P24 [pi4b] boot.img:0 a file lies in the last cluster"},
+		{"P24", "last cluster, today", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 0)}, nil, "2024-02-01", ""},
+		{"P24", "too large", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512)}, map[string]int64{"boot.img": 97 << 20}, "2021-11-01", "error P24 [pi4b] boot.img:0 101711872 bytes; bootloaders of this fleet load 100663296"},
+		{"P24", "too large for some", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512)}, map[string]int64{"boot.img": 97 << 20}, "", "warning P24 [pi4b] boot.img:0 101711872 bytes; the oldest bootloaders load 67108864"},
+		{"P24", "too large for a Pi 5", []Board{pi5}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512)}, map[string]int64{"boot.img": 161 << 20}, "", "the largest that a Pi 5 was seen to load"},
+		{"P24", "another's checksum", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": strings.Repeat("ab", 32) + "\nts: 1\n"}, nil, "", "error P24 [pi4b] boot.sig:1 is of another boot.img"},
+		{"P24", "no signature at all", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": "x"}, nil, "", "error P24 [pi4b] boot.sig:0 has no two lines"},
+		{"P24", "as it should be", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": sum(fatImage(t, 512)) + "\nts: 1\n"}, nil, "", ""},
+
+		{"P25", "case", []Board{pi4}, change{"Kernel8.IMG": "k"}, nil, "", "warning P25 [] kernel8.img:0 differs from Kernel8.IMG in upper and lower case only"},
+		{"P25", "absolute", []Board{pi4}, change{"config.txt": "overlay_prefix=/o/\n"}, nil, "", "warning P25 [pi4b] config.txt:1 the board asks for /o/"},
+		{"P25", "two slashes", []Board{pi4}, change{"config.txt": "cmdline=a//b\n"}, nil, "", "the board asks for a//b"},
+		{"P25", "plain", []Board{pi4}, change{"config.txt": "cmdline=a/b\n"}, nil, "", ""},
+
+		{"P26", "missing", []Board{pi4}, change{"LICENCE.broadcom": absent}, nil, "", "warning P26 [] bootcode.bin:0 the licence of the firmware"},
+		{"P26", "no firmware", []Board{pi5}, change{"LICENCE.broadcom": absent, "bootcode.bin": absent, "start.elf": absent, "start4.elf": absent}, nil, "", ""},
+		{"P26", "as gokrazy spells it", []Board{pi4}, change{"LICENCE.broadcom": absent, "LICENSE.broadcom": "l"}, nil, "", ""},
 
 		{"P21", "EEPROM update", nil, change{"pieeprom.upd": "x"}, nil, "", "error P21 [] pieeprom.upd:0 left over"},
 		{"P21", "EEPROM signature", nil, change{"pieeprom.sig": "x"}, nil, "", "error P21 [] pieeprom.sig:0"},
@@ -337,6 +395,36 @@ func TestRules(t *testing.T) {
 		if covered[rule.ID] != 3 {
 			t.Errorf("rule %s (%s) needs a failing and a passing case", rule.ID, rule.Title)
 		}
+	}
+}
+
+// fatImage is a ramdisk with one file, and slack bytes behind it.
+func fatImage(t *testing.T, slack int64) string {
+	t.Helper()
+	i, err := fat.New([]fat.File{{Path: "config.txt", Size: 600, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(strings.Repeat("#\n", 300))), nil
+	}}}, fat.Options{Slack: slack})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := i.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func sum(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+
+// What is inside of a ramdisk is checked as a board finds it, and said of boot.img.
+func TestInsideOfARamdisk(t *testing.T) {
+	files := filesOf(good())
+	files["config.txt"].Data = []byte("boot_ramdisk=1\n")
+	files["boot.img"] = &fstest.MapFile{Data: []byte(fatImage(t, 512))}
+	got := check(t, files, Target{Boards: []Board{pi4}, Bootloader: "2025-09-23"})
+	want := "error P03 [pi4b] boot.img:config.txt:0 no kernel: looked for kernel8.img"
+	if !slices.Contains(got, want) {
+		t.Errorf("findings %q; want %q", got, want)
 	}
 }
 
@@ -428,7 +516,7 @@ func realImage(t *testing.T) fstest.MapFS {
 			files[name] = &fstest.MapFile{Data: data}
 		}
 	}
-	take(firmware, "start4.elf", "fixup4.dat")
+	take(firmware, "start4.elf", "fixup4.dat", "LICENSE.broadcom")
 	take(kernel, "vmlinuz", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb", "bcm2712d0-rpi-5-b.dtb",
 		"overlays/overlay_map.dtb", "overlays/disable-bt.dtbo", "overlays/disable-bt-pi5.dtbo")
 	return files

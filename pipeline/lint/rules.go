@@ -2,13 +2,12 @@ package lint
 
 import "slices"
 
-// Rule is one rule. Its numbers have gaps: those between belong to rules that are not
-// written yet.
+// Rule is one rule.
 type Rule struct {
 	ID    string
 	Title string // what must hold
 
-	image func(*report, *image) // runs once, or
+	image func(*report, *image) // runs once, and
 	board func(*report, *view)  // runs for each board
 }
 
@@ -24,12 +23,21 @@ var rules = []Rule{
 	{ID: "P09", Title: "config.txt is at most 4096 bytes", image: configSize},
 	{ID: "P10", Title: "every line of config.txt means what it seems to", image: oddLines},
 	{ID: "P11", Title: "the bootloader sees the keys that it reads", board: bootloaderKeys},
+	{ID: "P12", Title: "keys that mean every board are under no filter", board: underFilters},
 	{ID: "P13", Title: "each overlay exists for each board", board: overlays},
 	{ID: "P14", Title: "overlay_map.dtb is there where an overlay is used", board: overlayMap},
+	{ID: "P15", Title: "overlays that the firmware chooses itself are there", board: autoDetect},
+	{ID: "P16", Title: "os_prefix does what it seems to", board: osPrefix},
 	{ID: "P17", Title: "auto_initramfs finds its file", board: autoInitramfs},
 	{ID: "P18", Title: "the kernel is one that the board can run", board: kernelKind},
 	{ID: "P19", Title: "no file is larger than the board's TFTP client can count", board: tftpSizes},
+	{ID: "P20", Title: "no file takes longer than a board waits", board: tftpTimes},
 	{ID: "P21", Title: "nothing lies around that the board would act on", image: leftovers},
+	{ID: "P22", Title: "the command line is one line, and leads to something to start", board: commandLine},
+	{ID: "P23", Title: "a root over NFS can be mounted", board: nfsRoot},
+	{ID: "P24", Title: "the ramdisk can be loaded, and its signature is of it", board: ramdisk},
+	{ID: "P25", Title: "names are plain, and not the same but for their case", image: sameNames, board: oddPaths},
+	{ID: "P26", Title: "the firmware's licence goes along with it", image: firmwareLicence},
 	{ID: "P27", Title: "the kernel unpacks all of the initramfs", board: unpackable},
 }
 
@@ -40,9 +48,11 @@ func (rule Rule) run(r *report, img *image, views []*view) {
 	r.rule, r.board = rule.ID, ""
 	if rule.image != nil {
 		rule.image(r, img)
-		return
 	}
 	for _, v := range views {
+		if rule.board == nil {
+			break
+		}
 		r.board = v.board.Model
 		rule.board(r, v)
 	}

@@ -99,3 +99,23 @@ func startSizes(r *report, v *view, names []string) {
 		}
 	}
 }
+
+// A board gives up on a file after TFTP_FILE_TIMEOUT, 30 s unless its EEPROM says
+// otherwise; 5 MB/s is what its client reached in published logs.
+const (
+	tftpRate    = 5_000_000 // bytes per second
+	tftpTimeout = 30        // seconds
+)
+
+func tftpTimes(r *report, v *view) {
+	if v.target.InRamdisk {
+		return
+	}
+	byBootloader, byStart := v.fetched()
+	for _, name := range slices.Concat(byBootloader, byStart) {
+		if n, _ := v.size(name); n > tftpRate*tftpTimeout {
+			r.warn(name, 0, "raise TFTP_FILE_TIMEOUT in the EEPROM, or make it smaller",
+				"%d bytes take %d s at 5 MB/s; a board gives up after %d s", n, n/tftpRate, tftpTimeout)
+		}
+	}
+}
