@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -143,6 +144,26 @@ func TestBytesOverTheWire(t *testing.T) {
 	}
 	if other := m.wire - overlay - doc; other > 96<<10 { // with the heads of some 45 requests and answers
 		t.Errorf("besides the overlay and the manifest, %d bytes were moved: %s", other, strings.Join(m.requests, "\n"))
+	}
+}
+
+// A build in a trust scope writes where the README says that its credential has to let it, and
+// nowhere else.
+func TestScopedBuildWritesBelow(t *testing.T) {
+	w := newWireSite(t)
+	recipe := filepath.Join(w.dir, "recipe.toml")
+	w.overlay(t, 1, 1000)
+	w.run(t, "lock", recipe)
+	w.run(t, "store", "init")
+	_, m := w.run(t, "build", "--scope", "pull-requests", recipe)
+	may := regexp.MustCompile(`^(GET|HEAD) |/fleet/(blobs|images|leases|published|cache/scopes/pull-requests)/`)
+	for _, r := range m.requests {
+		if !may.MatchString(r) {
+			t.Errorf("it asked for %s", r)
+		}
+	}
+	if _, m = w.run(t, "build", "--scope", "pull-requests", recipe); m.bodies > 32<<10 {
+		t.Errorf("once more it moved %d bytes of content", m.bodies)
 	}
 }
 
