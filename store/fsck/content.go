@@ -68,6 +68,8 @@ func (c *checker) read(ctx context.Context, b store.Blob, total int64) error {
 // vanished looks at a blob that was listed and is gone: it was collected, unless an image
 // has it.
 func (c *checker) vanished(ctx context.Context, b store.Blob) error {
+	c.gone.Lock() // what it finds out of an image is read for the next blob
+	defer c.gone.Unlock()
 	for _, i := range c.sortedImages() {
 		if slices.Contains(i.needs(), b) {
 			return c.closure(ctx, b)

@@ -146,6 +146,7 @@ type checker struct {
 	boards  map[string]*history
 	images  map[store.Digest]*image
 
+	gone      sync.Mutex // blobs that are gone are looked into one by one
 	mu        sync.Mutex
 	report    Report
 	unchecked int
