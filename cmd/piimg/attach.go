@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"piimg/store"
+	"piimg/store/board"
 	"piimg/store/open"
 	"piimg/store/serve"
 )
@@ -32,13 +33,15 @@ type attachment struct {
 
 	guard *guard // of what boards are given
 
-	mu    sync.Mutex
-	store *store.Store // nil while it is away
+	mu     sync.Mutex
+	store  *store.Store // nil while it is away
+	boards map[board.ID]board.Assignment
 }
 
 var (
-	_ serve.Fleet  = (*attachment)(nil)
-	_ serve.Source = (*attachment)(nil)
+	_ serve.Fleet    = (*attachment)(nil)
+	_ serve.Registry = (*attachment)(nil)
+	_ serve.Source   = (*attachment)(nil)
 )
 
 // attach is a store that is open.
@@ -152,6 +155,34 @@ func (t *attachment) Assigned(ctx context.Context, id string) (serve.Assignment,
 		return serve.Assignment{}, unknown{err}
 	}
 	return fleet{s, t.guard}.Assigned(ctx, id)
+}
+
+// Boards is what the store says of each board. Those that cannot be served are left out.
+func (t *attachment) Boards(ctx context.Context) (map[string]serve.Assignment, error) {
+	s, err := t.get(ctx)
+	if err != nil {
+		return nil, unknown{err}
+	}
+	t.mu.Lock()
+	before := t.boards
+	t.mu.Unlock()
+	now, broken := board.Snapshot(ctx, s, before)
+	if now == nil {
+		return nil, broken
+	}
+	t.mu.Lock()
+	t.boards = now
+	t.mu.Unlock()
+	all := map[string]serve.Assignment{}
+	for id, a := range now {
+		found, err := fleet{s, t.guard}.assignment(ctx, a)
+		if err != nil {
+			broken = errors.Join(broken, err)
+			continue
+		}
+		all[string(id)] = found
+	}
+	return all, broken
 }
 
 // Head is that of the store.

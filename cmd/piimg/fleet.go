@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io/fs"
 
 	"piimg/store"
 	"piimg/store/board"
@@ -29,15 +28,25 @@ func (f fleet) Assigned(ctx context.Context, id string) (serve.Assignment, error
 	if err != nil {
 		return serve.Assignment{}, err
 	}
-	if a.Mode == board.Unset {
-		return serve.Assignment{}, fs.ErrNotExist
-	}
+	return f.assignment(ctx, a)
+}
+
+// assignment is a as the front end has it, once its image may be served.
+func (f fleet) assignment(ctx context.Context, a board.Assignment) (serve.Assignment, error) {
 	if !a.Image.IsZero() {
 		if err := f.guard.image(ctx, f.store, a.Image); err != nil {
-			return serve.Assignment{}, fmt.Errorf("board %s: %w", id, err)
+			return serve.Assignment{}, fmt.Errorf("board %s: %w", a.Board, err)
 		}
 	}
-	return serve.Assignment{Env: a.Env, Image: a.Image, Local: a.Mode == board.Local}, nil
+	found := serve.Assignment{
+		Image:  a.Image,
+		Target: serve.Target{Env: a.Env, Local: a.Mode == board.Local, Off: a.Mode == board.Off},
+		Labels: a.Labels, Vars: a.Vars, Addresses: a.Addresses,
+	}
+	for _, other := range a.Also {
+		found.Also = append(found.Also, string(other))
+	}
+	return found, nil
 }
 
 func (f fleet) Head(ctx context.Context, name string, good serve.Head) (serve.Head, error) {

@@ -23,7 +23,8 @@ type Mode string
 const (
 	Net   Mode = "net"   // what its environment or image says
 	Local Mode = "local" // its own medium: the front end has no file for it
-	Unset Mode = "unset" // whatever the front end gives to boards that nobody has set
+	Off   Mode = "off"   // nothing at all: it is out of service, and known to be
+	Unset Mode = "unset" // by its labels, its network and the default: whatever the front end gives to boards that nobody has set
 )
 
 // folder holds the logs of all boards.
@@ -44,18 +45,24 @@ type Assignment struct {
 	Reason  string       `json:"reason"`
 	Time    time.Time    `json:"time"` // UTC, whole seconds, by the clock of who set it
 	Nonce   string       `json:"nonce"`
+	Details
 
 	Unchanged bool `json:"-"` // nothing was appended: the board was assigned to this already
 }
 
 // Options say what a board is to run, and who says so. Actor is required. With Mode Net,
-// the default, exactly one of Env and Image is; with Local and Unset neither.
+// the default, exactly one of Env and Image is; with the other modes neither.
 type Options struct {
 	Mode   Mode
 	Env    string // may have run nothing yet
 	Image  store.Digest
 	Actor  string
 	Reason string
+
+	// Details replace those that the board has; nil keeps them.
+	Details *Details
+	// Keep leaves what the board runs as it is. Mode, Env and Image are not looked at.
+	Keep bool
 
 	Trusted yank.Trusted // whose entries of the list of yanked images count; nil: all
 
@@ -103,7 +110,8 @@ func set(ctx context.Context, s *store.Store, id ID, o Options) (Assignment, err
 		if err != nil {
 			return Assignment{}, err
 		}
-		if head.Mode == a.Mode && head.Env == a.Env && head.Image == a.Image {
+		a = o.over(a, head)
+		if head.Mode == a.Mode && head.Env == a.Env && head.Image == a.Image && head.Details.equal(a.Details) {
 			head.Unchanged = true
 			return head, nil
 		}
@@ -153,16 +161,23 @@ func (o Options) assignment(id ID) Assignment {
 	if mode == "" {
 		mode = Net
 	}
+	if o.Keep {
+		mode, o.Env, o.Image = Unset, "", store.Digest{}
+	}
 	if now == nil {
 		now = time.Now
 	}
 	if nonce == nil {
 		nonce = rand.Text
 	}
-	return Assignment{
+	a := Assignment{
 		Version: version, Board: id, Mode: mode, Env: o.Env, Image: o.Image,
 		Actor: o.Actor, Reason: o.Reason, Time: now().UTC().Truncate(time.Second), Nonce: nonce(),
 	}
+	if o.Details != nil {
+		a.Details = o.Details.sorted()
+	}
+	return a
 }
 
 // check says what is wrong with a as an assignment of the board id.
@@ -173,8 +188,8 @@ func (a Assignment) check(id ID) error {
 	switch {
 	case a.Board != id:
 		return fmt.Errorf("the assignment is of board %q", a.Board)
-	case a.Mode != Net && a.Mode != Local && a.Mode != Unset:
-		return fmt.Errorf("mode %q is none of %s, %s, %s", a.Mode, Net, Local, Unset)
+	case a.Mode != Net && a.Mode != Local && a.Mode != Off && a.Mode != Unset:
+		return fmt.Errorf("mode %q is none of %s, %s, %s, %s", a.Mode, Net, Local, Off, Unset)
 	case a.Mode != Net && (a.Env != "" || !a.Image.IsZero()):
 		return errors.New("a board that does not boot by assignment has no environment and no image")
 	case a.Mode == Net && (a.Env != "") == !a.Image.IsZero():
@@ -182,9 +197,11 @@ func (a Assignment) check(id ID) error {
 	case a.Actor == "":
 		return errors.New("say who does it: the actor is empty")
 	case a.Env != "":
-		return store.CheckEnv(a.Env)
+		if err := store.CheckEnv(a.Env); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.Details.check(id)
 }
 
 // target is what a board was assigned to, for people.

@@ -192,7 +192,7 @@ func TestSetRefuses(t *testing.T) {
 		{"both", "3d1d1c36", board.Options{Env: "prod", Image: image, Actor: "x"}, nil, "one of the two"},
 		{"local with env", "3d1d1c36", board.Options{Mode: board.Local, Env: "prod", Actor: "x"}, nil, "no environment and no image"},
 		{"local with image", "3d1d1c36", board.Options{Mode: board.Local, Image: image, Actor: "x"}, nil, "no environment and no image"},
-		{"mode", "3d1d1c36", board.Options{Mode: "usb", Env: "prod", Actor: "x"}, nil, `mode "usb" is none of net, local, unset`},
+		{"mode", "3d1d1c36", board.Options{Mode: "usb", Env: "prod", Actor: "x"}, nil, `mode "usb" is none of net, local, off, unset`},
 		{"no actor", "3d1d1c36", board.Options{Env: "prod"}, nil, "the actor is empty"},
 		{"escape in actor", "3d1d1c36", board.Options{Env: "prod", Actor: "x\x1b[2J"}, nil, "the actor has the control character U+001B"},
 		{"tab in reason", "3d1d1c36", board.Options{Env: "prod", Actor: "x", Reason: "a\tb"}, nil, "the reason has the control character U+0009"},
@@ -370,7 +370,7 @@ func TestOldTexts(t *testing.T) {
 	if _, err := l.Append(t.Context(), a.Link, payload); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := board.Get(t.Context(), s, "3d1d1c36"); err != nil || got != a {
+	if got, err := board.Get(t.Context(), s, "3d1d1c36"); err != nil || !cmp.Equal(got, a) {
 		t.Errorf("Get = %+v, %v; want %+v", got, err, a)
 	}
 }

@@ -134,6 +134,7 @@ func (f *Front) Held() map[store.Digest]bool {
 			hold(held, saved, now, f.cfg.Idle)
 		}
 	}
+	f.boards.Load().images(held)
 	delete(held, store.Digest{})
 	return held
 }
@@ -152,6 +153,9 @@ func hold(held map[store.Digest]bool, b savedBoard, now time.Time, idle time.Dur
 // ago. The error names every environment whose head boards do not get yet.
 func (f *Front) Refresh(ctx context.Context) error {
 	f.cache.forgive()
+	f.mu.Lock()
+	f.listed = time.Time{}
+	f.mu.Unlock()
 	for _, st := range f.allStations() {
 		st.forgive()
 	}
@@ -171,7 +175,7 @@ func (f *Front) refresh(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.refreshRegistry(ctx))...)
 }
 
 // follow brings e to its present head; several callers share one look.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"piimg/pipeline/format/initrd"
 	"piimg/store"
 )
 
@@ -17,6 +18,11 @@ type image struct {
 	*store.Image
 	kernels  map[string]bool // the last file of a boot
 	ramdisks map[string]bool
+	cmdlines map[string]bool
+	tails    map[string]bool // the last file of an initramfs
+
+	sums  sums
+	trees map[string]*initrd.Tree // guarded by sums.mu
 
 	used   int64     // this and what follows is guarded by cache.mu
 	seen   time.Time // when it was asked for last
@@ -58,12 +64,14 @@ func (c *cache) readConfig(ctx context.Context, img *store.Image) (string, error
 }
 
 func newImage(img *store.Image, config string) *image {
-	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}}
+	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}, cmdlines: map[string]bool{}}
 	names := bootNames(config)
+	i.tails = tails(img, names)
 	kernels := slices.Concat(names.kernels, defaultKernels)
 	for _, p := range append(names.prefixes, "") {
 		mark(i.kernels, p, kernels)
 		mark(i.ramdisks, p, names.ramdisks)
+		mark(i.cmdlines, p, cmdlines(names))
 	}
 	return i
 }
@@ -79,7 +87,12 @@ func mark(set map[string]bool, prefix string, names []string) {
 }
 
 // configNames are the values of those keys of a config.txt that name boot files.
-type configNames struct{ kernels, ramdisks, prefixes []string }
+type configNames struct {
+	kernels, ramdisks, prefixes, cmdlines []string
+
+	last []string // of each list of ramdisks
+	auto bool     // the ramdisk is found by the name of the kernel
+}
 
 // bootNames collects names under every filter: which one holds for a board is not
 // known here, and no board asks for another's kernel to the end.
@@ -89,7 +102,7 @@ func bootNames(config string) configNames {
 		line = strings.TrimSpace(line)
 		if rest, ok := strings.CutPrefix(line, "initramfs "); ok {
 			if word, _, _ := strings.Cut(strings.TrimSpace(rest), " "); word != "" {
-				names.ramdisks = append(names.ramdisks, strings.Split(word, ",")...)
+				names.addRamdisks(word)
 			}
 			continue
 		}
@@ -101,10 +114,21 @@ func bootNames(config string) configNames {
 		case "kernel":
 			names.kernels = append(names.kernels, value)
 		case "ramfsfile":
-			names.ramdisks = append(names.ramdisks, strings.Split(value, ",")...)
+			names.addRamdisks(value)
+		case "cmdline":
+			names.cmdlines = append(names.cmdlines, value)
+		case "auto_initramfs":
+			names.auto = value != "0"
 		case "os_prefix":
 			names.prefixes = append(names.prefixes, value)
 		}
 	}
 	return names
+}
+
+// addRamdisks adds a list of them, of which the last one ends the initramfs.
+func (n *configNames) addRamdisks(list string) {
+	all := strings.Split(list, ",")
+	n.ramdisks = append(n.ramdisks, all...)
+	n.last = append(n.last, all[len(all)-1])
 }

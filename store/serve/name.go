@@ -75,7 +75,7 @@ func (f *Front) parse(name string) (target, error) {
 	}
 	if len(elems) > 1 {
 		if id, ok := f.cfg.Fleet.Board(elems[0]); ok {
-			return target{board: id, path: strings.Join(elems[1:], "/")}, nil
+			return target{board: f.canonical(id), path: strings.Join(elems[1:], "/")}, nil
 		}
 	}
 	return target{path: strings.Join(elems, "/")}, nil

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -90,7 +91,7 @@ func (f *Front) openBoard(ctx context.Context, r Request, st *station, name stri
 		f.failed(st, event(f.cfg.Now(), r, name, err), s, err)
 		return nil, err
 	}
-	file, err := f.openFile(ctx, r, img, name)
+	file, err := f.openFileFor(ctx, r, st, s, img, name)
 	if err != nil {
 		f.finish(st, s, img, event(f.cfg.Now(), r, name, err))
 		return nil, err
@@ -152,14 +153,24 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	if err != nil {
 		return nil, nil, trouble{err}
 	}
-	if a.Local {
-		return nil, nil, fmt.Errorf("board %s boots from its own disk: %w", st.id, fs.ErrNotExist)
+	st.mu.Lock()
+	addr := st.addr
+	st.mu.Unlock()
+	d := f.rules().Decide(a, addr)
+	switch {
+	case d.Local:
+		return nil, nil, fmt.Errorf("board %s boots from its own disk (%s): %w", st.id, d.Why, fs.ErrNotExist)
+	case d.Off:
+		return nil, nil, fmt.Errorf("board %s is out of service (%s): %w", st.id, d.Why, fs.ErrNotExist)
+	case d.Image.IsZero() && d.Env == "":
+		return nil, nil, fmt.Errorf("board %s has %s: %w", st.id, d.Why, fs.ErrNotExist)
 	}
-	s := &session{Image: a.Image}
-	if a.Image.IsZero() {
-		if s.Env = f.orDefault(a); s.Env == "" {
-			return nil, nil, fmt.Errorf("board %s has no assignment and there is no default: %w", st.id, fs.ErrNotExist)
-		}
+	s := &session{Image: d.Image, Why: d.Why, Told: &d.Assignment, Addr: addr, Token: rand.Text()}
+	if f.cfg.URL != nil {
+		s.URL = f.cfg.URL(addr)
+	}
+	if d.Image.IsZero() {
+		s.Env = d.Env
 		head, err := f.headOf(ctx, s.Env)
 		if err != nil {
 			return nil, nil, fmt.Errorf("board %s: %w", st.id, err)
@@ -203,13 +214,22 @@ func (f *Front) enter(st *station, s *session, name string) {
 
 // openFile opens the file of img at name.
 func (f *Front) openFile(ctx context.Context, r Request, img *image, name string) (*File, error) {
+	return f.openFileFor(ctx, r, nil, nil, img, name)
+}
+
+// openFileFor opens the file of img at name as st gets it in its session s.
+func (f *Front) openFileFor(ctx context.Context, r Request, st *station, s *session, img *image, name string) (*File, error) {
 	entry, ok := img.File(name)
 	if !ok {
 		return nil, fmt.Errorf("%s in image %s: %w", name, img.Digest.Short(), fs.ErrNotExist)
 	}
-	body, err := f.cache.open(ctx, entry)
+	cached, err := f.cache.open(ctx, entry)
 	if err != nil {
 		return nil, trouble{fmt.Errorf("open %s of image %s: %w", name, img.Digest.Short(), err)}
+	}
+	entry, body, err := f.render(ctx, st, s, img, entry, cached)
+	if err != nil {
+		return nil, trouble{err}
 	}
 	return newFile(f, r, img, entry, body), nil
 }

@@ -199,10 +199,10 @@ func TestAssignments(t *testing.T) {
 	w.promote("dev", "v1")
 	w.fleet.promote("prod", w.image("v2", pi4Files...))
 	pinned := w.image("v3", pi4Files...)
-	w.fleet.assign("00000002", serve.Assignment{Env: "prod"})
-	w.fleet.assign("00000003", serve.Assignment{Env: "prod", Image: pinned})
-	w.fleet.assign("00000004", serve.Assignment{Local: true})
-	w.fleet.assign("00000005", serve.Assignment{Env: "nowhere"})
+	w.fleet.assign("00000002", serve.Assignment{Target: serve.Target{Env: "prod"}})
+	w.fleet.assign("00000003", serve.Assignment{Image: pinned, Target: serve.Target{Env: "prod"}})
+	w.fleet.assign("00000004", serve.Assignment{Target: serve.Target{Local: true}})
+	w.fleet.assign("00000005", serve.Assignment{Target: serve.Target{Env: "nowhere"}})
 	w.want("00000001/config.txt", "v1")
 	w.want("00000002/config.txt", "v2")
 	w.want("00000003/config.txt", "v3")
@@ -210,7 +210,7 @@ func TestAssignments(t *testing.T) {
 	w.wantMissing("00000005/config.txt")
 
 	// What a running boot has it keeps; the next one follows the new assignment.
-	w.fleet.assign("00000001", serve.Assignment{Local: true})
+	w.fleet.assign("00000001", serve.Assignment{Target: serve.Target{Local: true}})
 	w.fleet.assign("00000004", serve.Assignment{})
 	w.want("00000001/config.txt", "v1")
 	w.wantMissing("00000004/config.txt") // refused a moment ago
@@ -235,7 +235,7 @@ func TestNoDefault(t *testing.T) {
 	if err := w.front.Ready(); err != nil {
 		t.Errorf("not ready: %v", err)
 	}
-	w.fleet.assign("91cdf03d", serve.Assignment{Env: "prod"})
+	w.fleet.assign("91cdf03d", serve.Assignment{Target: serve.Target{Env: "prod"}})
 	w.refresh()
 	w.want("91cdf03d/start4.elf", "v1")
 }
@@ -392,7 +392,7 @@ func TestClosed(t *testing.T) {
 func TestFlood(t *testing.T) {
 	w := newWorld(t)
 	w.promote("dev", "v1")
-	w.fleet.assign("ffffffff", serve.Assignment{Env: "dev"})
+	w.fleet.assign("ffffffff", serve.Assignment{Target: serve.Target{Env: "dev"}})
 	w.want("ffffffff/config.txt", "v1")
 	const limit = 8192
 	for n := range limit + 10 {

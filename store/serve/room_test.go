@@ -221,7 +221,7 @@ func TestFaultRow41StoreDownAtStartAndForADay(t *testing.T) {
 	w := newWorld(t, func(c *serve.Config) { source.Source = c.Source; c.Source = source; c.Poll = 5 * time.Second })
 	own := w.image("own", pi4Files...)
 	w.fleet.assign("00000001", serve.Assignment{Image: own})
-	w.fleet.assign("00000002", serve.Assignment{Env: "canary"})
+	w.fleet.assign("00000002", serve.Assignment{Target: serve.Target{Env: "canary"}})
 	w.promote("dev", "v1")
 	w.promote("canary", "c1")
 	for board, version := range map[string]string{"00000001": "own", "00000002": "c1", "00000003": "v1"} {

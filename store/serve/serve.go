@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,12 +36,29 @@ type Fleet interface {
 	Head(ctx context.Context, env string, good Head) (Head, error)
 }
 
-// Assignment is what one board has been told to run: an image, else what an
-// environment runs, else whatever it has on its own disk.
+// Assignment is what one board has been told to run, and what is known of it: an image,
+// else a target, else whatever the rules of the front end say.
 type Assignment struct {
-	Env   string       `json:"env,omitempty"`
 	Image store.Digest `json:"image,omitzero"` // goes before Env
-	Local bool         `json:"local,omitempty"`
+	Target
+	Labels    map[string]string `json:"labels,omitempty"`
+	Vars      map[string]string `json:"vars,omitempty"`
+	Also      []string          `json:"also,omitempty"` // ids that are other names of the board
+	Addresses []netip.Addr      `json:"addresses,omitempty"`
+}
+
+// told says whether somebody has said what the board runs.
+func (a Assignment) told() bool { return !a.Image.IsZero() || !a.Target.IsZero() }
+
+// known says whether anybody has said anything of the board.
+func (a Assignment) known() bool {
+	return a.told() || len(a.Labels)+len(a.Vars)+len(a.Also)+len(a.Addresses) > 0
+}
+
+// with is a with another target.
+func (a Assignment) with(t Target) Assignment {
+	a.Image, a.Target = store.Digest{}, t
+	return a
 }
 
 // Head is the latest step of an environment.
@@ -73,7 +91,13 @@ type Config struct {
 	CacheSize int64 // most bytes of all images in the cache; 0: as the file system allows, of which 3 %, or 1 GiB, stay free
 	Space     Space // nil asks the file system
 
-	Default   string                // environment of boards without an assignment; "" refuses them
+	Rules    []Rule                        // for boards that have not been told anything, by their labels
+	Networks []Network                     // and by their addresses
+	Default  string                        // environment of boards without an assignment; "" refuses them
+	Files    []OwnFile                     // what boards get in their initramfs
+	URL      func(board netip.Addr) string // where a board finds this front end over HTTP, "" for nowhere; may be nil
+	Plain    bool                          // serve files as the image has them: nothing is made for a board
+
 	Addresses map[netip.Addr]string // board by client address, for names without a board
 
 	Idle  time.Duration // a session ends after so long without a request; 30 s
@@ -105,6 +129,9 @@ type Front struct {
 	heads group[string, Head]
 	began time.Time
 
+	boards atomic.Pointer[registry] // as the fleet last said
+	listed time.Time                // when that was; guarded by mu
+
 	registry *prometheus.Registry
 	counts   *counts
 
@@ -123,9 +150,14 @@ func New(cfg Config) (*Front, error) {
 	if cfg.Dir == "" || cfg.Fleet == nil || cfg.Source == nil {
 		return nil, errors.New("a front end needs a cache folder, a fleet and a source")
 	}
-	if cfg.Default != "" {
-		if err := store.CheckEnv(cfg.Default); err != nil {
+	for _, name := range (Rules{cfg.Rules, cfg.Networks, cfg.Default}).envs() {
+		if err := store.CheckEnv(name); err != nil {
 			return nil, err
+		}
+	}
+	for _, o := range cfg.Files {
+		if err := o.Check(); err != nil {
+			return nil, fmt.Errorf("a board's own file: %w", err)
 		}
 	}
 	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
@@ -164,6 +196,8 @@ func New(cfg Config) (*Front, error) {
 	return f, nil
 }
 
+func (f *Front) rules() Rules { return Rules{f.cfg.Rules, f.cfg.Networks, f.cfg.Default} }
+
 // resolveAddresses brings the configured boards into the spelling of their ids.
 func (f *Front) resolveAddresses() error {
 	ids := make(map[netip.Addr]string, len(f.cfg.Addresses))
@@ -194,9 +228,10 @@ func (f *Front) openDir() error {
 	if err != nil {
 		return err
 	}
-	if f.cfg.Default != "" {
-		f.adopt(&environment{name: f.cfg.Default})
+	for _, name := range f.rules().envs() {
+		f.adopt(&environment{name: name})
 	}
+	f.readRegistry()
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"net/netip"
 	"path"
 	"strings"
 	"time"
@@ -13,11 +14,20 @@ import (
 type session struct {
 	Image   store.Digest `json:"image"`
 	Env     string       `json:"env,omitempty"`
+	Why     string       `json:"why,omitempty"` // which rule has decided that
 	Opened  time.Time    `json:"opened"`
 	Touched time.Time    `json:"touched"` // the last sign of life
 	First   string       `json:"first"`   // the first file that was asked for
 	Second  bool         `json:"second,omitempty"`
 	Done    bool         `json:"done,omitempty"` // the kernel was delivered to its last byte
+
+	// What its files are made with: the same from the first to the last.
+	Told  *Assignment `json:"told,omitempty"`
+	Addr  netip.Addr  `json:"addr,omitzero"`
+	URL   string      `json:"url,omitempty"`   // of this front end, for the board
+	Token string      `json:"token,omitempty"` // by which the board shows that it is in this session; a secret
+
+	rendered map[string]store.Digest // files that were made for it, as they were logged
 
 	active int       // transfers in progress
 	saved  time.Time // Touched of the saved copy

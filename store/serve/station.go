@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +92,7 @@ func savedBoards(dir string) []savedBoard {
 }
 
 func (b savedBoard) stale(now time.Time) bool {
-	told := b.Assigned != nil && *b.Assigned != Assignment{}
+	told := b.Assigned != nil && b.Assigned.known()
 	return !told && (b.Session == nil || now.Sub(b.Session.Touched) > forgetAfter)
 }
 
@@ -195,7 +194,7 @@ func (st *station) forgettable(now time.Time, idle time.Duration) (time.Time, bo
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	told := st.assigned != nil && *st.assigned != Assignment{}
+	told := st.assigned != nil && st.assigned.known()
 	return st.seen, !told
 }
 
@@ -226,6 +225,9 @@ func (f *Front) arrived(st *station, addr netip.Addr) {
 // configured one, else the one that was last seen there and is still booting.
 func (f *Front) boardAt(addr netip.Addr) (string, bool) {
 	if id, ok := f.cfg.Addresses[addr]; ok {
+		return f.canonical(id), true
+	}
+	if id, ok := f.boards.Load().address[addr]; ok {
 		return id, true
 	}
 	f.mu.Lock()
@@ -323,7 +325,11 @@ func (f *Front) assignment(ctx context.Context, st *station) (Assignment, error)
 		return now, nil
 	}
 	if last == nil {
-		return Assignment{}, err
+		told, ok := f.told(st.id)
+		if !ok {
+			return Assignment{}, err
+		}
+		last = &told
 	}
 	f.log.Warn("assignment is the last known one", "board", st.id, "err", err)
 	return *last, nil
@@ -335,6 +341,3 @@ const (
 	firstAsk = 10 * time.Second
 	nextAsk  = 1500 * time.Millisecond
 )
-
-// orDefault is the environment of a board that was told a.
-func (f *Front) orDefault(a Assignment) string { return cmp.Or(a.Env, f.cfg.Default) }

@@ -1,0 +1,111 @@
+package board_test
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"piimg/store"
+	"piimg/store/board"
+	"piimg/store/mem"
+)
+
+var details = board.Details{
+	Labels:    map[string]string{"role": "kiosk", "rack": "a1"},
+	Vars:      map[string]string{"hostname": "kiosk-7"},
+	Also:      []board.ID{"e4-5f-01-09-02-f7"},
+	Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9"), netip.MustParseAddr("192.0.2.7")},
+}
+
+func open(t *testing.T) *store.Store {
+	t.Helper()
+	s, err := store.Init(t.Context(), mem.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What a board is and what it runs change independently of each other.
+func TestDetails(t *testing.T) {
+	s := open(t)
+	set := func(o board.Options) board.Assignment {
+		t.Helper()
+		o.Actor = "alice"
+		a, err := board.Set(t.Context(), s, "91cdf03d", o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := set(board.Options{Keep: true, Details: &details})
+	if a.Mode != board.Unset || a.Labels["role"] != "kiosk" || a.Addresses[0] != netip.MustParseAddr("192.0.2.7") {
+		t.Errorf("described: %+v", a)
+	}
+	if a = set(board.Options{Env: "prod"}); a.Env != "prod" || a.Vars["hostname"] != "kiosk-7" {
+		t.Errorf("assigned: %+v", a)
+	}
+	if a = set(board.Options{Mode: board.Off}); a.Mode != board.Off || len(a.Also) != 1 {
+		t.Errorf("switched off: %+v", a)
+	}
+	if a = set(board.Options{Keep: true, Details: &details}); !a.Unchanged || a.Mode != board.Off {
+		t.Errorf("described the same: %+v", a)
+	}
+	if a = set(board.Options{Keep: true, Details: &board.Details{}}); a.Mode != board.Off || a.Labels != nil {
+		t.Errorf("described with nothing: %+v", a)
+	}
+}
+
+func TestDetailsThatAreRefused(t *testing.T) {
+	s := open(t)
+	for want, d := range map[string]board.Details{
+		"label":          {Labels: map[string]string{"Role": "x"}},
+		"label \"role\"": {Labels: map[string]string{"role": "a b"}},
+		"variable":       {Vars: map[string]string{"host-name": "x"}},
+		"more than 1024": {Vars: map[string]string{"x": strings.Repeat("x", 1025)}},
+		"x":              {Vars: map[string]string{"x": "a\nb"}},
+		"no other name":  {Also: []board.ID{"91cdf03d"}},
+		"is no other":    {Also: []board.ID{"E4:5F:01:09:02:F7"}},
+		"no address":     {Addresses: []netip.Addr{{}}},
+	} {
+		if _, err := board.Set(t.Context(), s, "91cdf03d", board.Options{Keep: true, Details: &d, Actor: "alice"}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", d, err, want)
+		}
+	}
+}
+
+// A snapshot reads what is new, and one broken log costs its own board.
+func TestSnapshot(t *testing.T) {
+	s := open(t)
+	for _, id := range []board.ID{"00000001", "00000002", "dc-a6-32-01-02-03"} {
+		if _, err := board.Set(t.Context(), s, id, board.Options{Env: "prod", Actor: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := board.Snapshot(t.Context(), s, nil)
+	if err != nil || len(first) != 3 || first["dc-a6-32-01-02-03"].Env != "prod" {
+		t.Fatalf("snapshot: %v, %v", first, err)
+	}
+	if _, err := board.Set(t.Context(), s, "00000001", board.Options{Env: "dev", Actor: "alice"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Bucket().Create(t.Context(), "boards/00000002/log/0000000002.json", []byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	second, err := board.Snapshot(t.Context(), s, first)
+	if !errors.Is(err, store.ErrCorrupt) || !strings.Contains(err.Error(), "00000002") {
+		t.Errorf("snapshot with a broken log: %v", err)
+	}
+	want := map[board.ID]string{"00000001": "dev", "00000002": "prod", "dc-a6-32-01-02-03": "prod"}
+	got := map[board.ID]string{}
+	for id, a := range second {
+		got[id] = a.Env
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,291 @@
+package serve_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"piimg/pipeline/format/initrd"
+	"piimg/pipeline/format/newc"
+	"piimg/store"
+	"piimg/store/serve"
+)
+
+// rack is a world whose boards have files of their own, with an image of real parts.
+func rack(t *testing.T, change ...func(*serve.Config)) (*world, *bytes.Buffer) {
+	t.Helper()
+	log := &bytes.Buffer{}
+	w := newWorld(t, append([]func(*serve.Config){func(c *serve.Config) {
+		c.Plain = false
+		c.URL = func(netip.Addr) string { return "http://10.0.0.1:8080" }
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
+		c.Files = []serve.OwnFile{
+			{Path: "etc/hostname", Content: "{{.hostname}}\n"},
+			{Path: "etc/machine-id", Mode: 0o444, Content: "{{.machine_id}}\n"},
+			{Path: "etc/kiosk/url", Content: "{{.site}}", Labels: map[string]string{"role": "kiosk"}},
+			{Path: "etc/ssh/host_key", Mode: 0o600, Secret: true, Content: "canary-of-{{.board}}"},
+		}
+	}}, change...)...)
+	w.promoteFiles("dev", map[string]string{
+		"config.txt":  "kernel=vmlinuz\ninitramfs initramfs.gz followkernel\n",
+		"cmdline.txt": "console=tty1 root=/dev/ram0\n",
+		"start4.elf":  "start", "fixup4.dat": "fixup", "vmlinuz": "kernel",
+		"initramfs.gz": string(archive(t, "etc", "etc/hostname")),
+	})
+	return w, log
+}
+
+// archive is an initramfs of so many files and folders, whose length is no multiple of 4.
+func archive(t *testing.T, names ...string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	out := newc.NewWriter(&b)
+	for _, name := range names {
+		e, body := newc.Entry{Name: name, Mode: newc.Regular | 0o644, Size: 5}, "image"
+		if name == "etc" {
+			e, body = newc.Entry{Name: name, Mode: newc.Dir | 0o700}, ""
+		}
+		if err := out.WriteEntry(e, strings.NewReader(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return append(b.Bytes(), 0)
+}
+
+// promoteFiles publishes an image of these files and makes env run it.
+func (w *world) promoteFiles(env string, files map[string]string) store.Digest {
+	w.t.Helper()
+	img := store.Image{Name: "test", Config: w.put([]byte(`{}`))}
+	for name, body := range files {
+		img.Files = append(img.Files, store.NewFile(name, 0o644, w.put([]byte(body))))
+	}
+	d, err := w.store.PutImage(w.t.Context(), img, store.Record{Name: "test", Time: w.clock.now()})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.fleet.promote(env, d)
+	w.refresh()
+	return d
+}
+
+// fetch is a file with its digest, which has to be that of its bytes.
+func (w *world) fetch(name string) string {
+	w.t.Helper()
+	f, err := w.open(name)
+	if err != nil {
+		w.t.Fatalf("open %s: %v", name, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil || store.Sum(b) != f.Digest || int64(len(b)) != f.Size {
+		w.t.Fatalf("%s: %d bytes, %v, which are not those that its digest and size say", name, len(b), err)
+	}
+	if mem := f.Memory(); mem != nil && !bytes.Equal(bytes.Join(mem, nil), b) {
+		w.t.Errorf("%s: other bytes in memory", name)
+	}
+	var pieces []byte
+	for _, p := range f.Pieces() {
+		part := p.Bytes
+		if p.File != nil {
+			part = make([]byte, p.Size)
+			if _, err := p.File.ReadAt(part, 0); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		pieces = append(pieces, part...)
+	}
+	if !bytes.Equal(pieces, b) {
+		w.t.Errorf("%s: other bytes in pieces", name)
+	}
+	if f.Immutable {
+		w.t.Errorf("%s is called immutable", name)
+	}
+	f.Done(serve.OK, f.Size)
+	return string(b)
+}
+
+// tree is what a kernel makes of an initramfs.
+func tree(t *testing.T, b string) map[string]string {
+	t.Helper()
+	parsed, err := initrd.ReadTree(strings.NewReader(b), initrd.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parsed.Stopped(); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for node := range parsed.All() {
+		files[node.Path] = fmt.Sprintf("%o", node.Mode)
+	}
+	return files
+}
+
+func TestCmdline(t *testing.T) {
+	w, _ := rack(t)
+	first := w.fetch("91cdf03d/cmdline.txt")
+	form := regexp.MustCompile(`^console=tty1 root=/dev/ram0 piimg\.image=sha256:[0-9a-f]{64} piimg\.url=http://10\.0\.0\.1:8080 piimg\.token=([A-Z2-7]{26})\n$`)
+	token := form.FindStringSubmatch(first)
+	if token == nil {
+		t.Fatalf("cmdline.txt: %q", first)
+	}
+	w.clock.pass(time.Second)
+	if again := w.fetch("91cdf03d/cmdline.txt"); again != first {
+		t.Errorf("the same boot got %q and then %q", first, again)
+	}
+	w.restart()
+	if again := w.fetch("91cdf03d/cmdline.txt"); again != first {
+		t.Errorf("the same boot got %q, and %q after a restart", first, again)
+	}
+	w.clock.pass(time.Hour)
+	if next := w.fetch("91cdf03d/cmdline.txt"); next == first || !form.MatchString(next) {
+		t.Errorf("the next boot got the same token: %q", next)
+	}
+	if other := w.fetch("00000001/cmdline.txt"); strings.Contains(other, token[1]) {
+		t.Error("two boards have one token")
+	}
+	if plain := w.fetch("env/dev/cmdline.txt"); plain != "console=tty1 root=/dev/ram0\n" {
+		t.Errorf("of an environment: %q", plain)
+	}
+}
+
+// The log has the digests of what was made, and nothing that is a secret.
+func TestRenderedLog(t *testing.T) {
+	w, log := rack(t, func(c *serve.Config) {
+		c.Networks = []serve.Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secrets: true}}
+	})
+	line := w.fetch("91cdf03d/cmdline.txt")
+	w.fetch("91cdf03d/cmdline.txt")
+	w.fetch("91cdf03d/initramfs.gz")
+	if got := strings.Count(log.String(), "file made for a board"); got != 2 {
+		t.Errorf("%d lines for 2 files:\n%s", got, log)
+	}
+	if !strings.Contains(log.String(), store.Sum([]byte(line)).String()) {
+		t.Errorf("the digest is not logged:\n%s", log)
+	}
+	_, token, _ := strings.Cut(strings.TrimSpace(line), "piimg.token=")
+	for _, secret := range []string{token, "canary"} {
+		if strings.Contains(log.String(), secret) || strings.Contains(w.scrape(), secret) {
+			t.Errorf("%s is in the log or in a metric:\n%s", secret, log)
+		}
+	}
+}
+
+func TestOwnFiles(t *testing.T) {
+	w, _ := rack(t)
+	w.fleet.assign("91cdf03d", serve.Assignment{
+		Labels: map[string]string{"role": "kiosk"}, Vars: map[string]string{"hostname": "lobby", "site": "http://x/"},
+	})
+	kiosk, plain := w.fetch("91cdf03d/initramfs.gz"), w.fetch("00000001/initramfs.gz")
+	if again := w.fetch("91cdf03d/initramfs.gz"); again != kiosk {
+		t.Error("the same boot got two initramfs")
+	}
+	for name, got := range map[string]struct {
+		tree map[string]string
+		want string
+	}{
+		"kiosk": {tree(t, kiosk), "map[etc:40700 etc/hostname:100644 etc/kiosk:40755 etc/kiosk/url:100644 etc/machine-id:100444]"},
+		"plain": {tree(t, plain), "map[etc:40700 etc/hostname:100644 etc/machine-id:100444]"},
+	} {
+		if s := fmt.Sprint(got.tree); s != got.want {
+			t.Errorf("%s: %s, want %s", name, s, got.want)
+		}
+	}
+	if !strings.Contains(kiosk, "lobby\n") || !strings.Contains(plain, "pi-00000001\n") || strings.Contains(kiosk+plain, "canary") {
+		t.Errorf("the files say something else")
+	}
+	if len(kiosk)%4 != 0 || w.fetch("env/dev/initramfs.gz") != string(archive(t, "etc", "etc/hostname")) {
+		t.Error("an initramfs is not padded, or that of the image has changed")
+	}
+}
+
+// Secrets go to networks that are said to be for them, and to no others.
+func TestSecretsOnlyWhereAllowed(t *testing.T) {
+	allowed := func(c *serve.Config) {
+		c.Networks = []serve.Network{
+			{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Secrets: true},
+			{Prefix: netip.MustParsePrefix("10.9.0.0/16")},
+		}
+	}
+	w, _ := rack(t, allowed)
+	for from, want := range map[string]bool{"10.1.2.3:99": true, "10.9.1.1:99": false, "192.0.2.1:99": false} {
+		f, err := w.openFrom(netip.MustParseAddrPort(from), fmt.Sprintf("000000%02x/initramfs.gz", len(from)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		if err != nil || strings.Contains(string(b), "canary") != want {
+			t.Errorf("from %s the secret came: %v, want %v (%v)", from, !want, want, err)
+		}
+		f.Close()
+		w.clock.pass(time.Hour)
+	}
+}
+
+// Templates that say what there is not, or do too much, are trouble of that file alone.
+func TestTemplates(t *testing.T) {
+	for text, want := range map[string]string{
+		"arm_freq={{.freq}}":                           "arm_freq=1500",
+		`{{if eq .role "kiosk"}}x=1{{else}}x=2{{end}}`: "x=1",
+		"{{.nothing}}":                                 "error",
+		"{{range 100000000}}{{end}}":                   "error",
+		"{{define \"x\"}}{{end}}":                      "error",
+		"{{printf \"%1000000s\" .freq}}":               "error",
+		"{{":                                           "error",
+	} {
+		w, _ := rack(t)
+		w.fleet.assign("91cdf03d", serve.Assignment{Vars: map[string]string{"freq": "1500", "role": "kiosk"}})
+		w.promoteFiles("dev", map[string]string{"config.txt": text, "vmlinuz": "kernel"})
+		if want == "error" {
+			w.wantTrouble("91cdf03d/config.txt")
+			w.fetch("91cdf03d/vmlinuz")
+			continue
+		}
+		if got := w.fetch("91cdf03d/config.txt"); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+		if got := w.fetch("env/dev/config.txt"); got != text {
+			t.Errorf("of the environment: %q", got)
+		}
+	}
+}
+
+// A file of this host, with a name that depends on the board.
+func TestOwnFilesFromHere(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "91cdf03d"), []byte("the key of {{.board}}"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := rack(t, func(c *serve.Config) {
+		c.Files = []serve.OwnFile{{Path: "key", From: filepath.Join(dir, "{{.board}}{{.up}}")}}
+	})
+	w.fleet.assign("91cdf03d", serve.Assignment{Vars: map[string]string{"up": ""}})
+	w.fleet.assign("00000001", serve.Assignment{Vars: map[string]string{"up": "/../91cdf03d"}})
+	w.fleet.assign("00000002", serve.Assignment{Vars: map[string]string{"up": ""}})
+	if got := w.fetch("91cdf03d/initramfs.gz"); !strings.Contains(got, "the key of {{.board}}") {
+		t.Error("the file is not there")
+	}
+	w.wantTrouble("00000001/initramfs.gz") // a name that leads upwards
+	w.wantTrouble("00000002/initramfs.gz") // no such file
+}
+
+func TestOwnFilesThatAreRefused(t *testing.T) {
+	for _, o := range []serve.OwnFile{{Path: "/etc/x"}, {Path: "a/../b"}, {Path: ""}, {Path: "a", Content: "x", From: "y"}, {Path: "a", Mode: 0o170000}} {
+		cfg := serve.Config{Dir: t.TempDir(), Fleet: &fleet{}, Source: &liar{}, Files: []serve.OwnFile{o}}
+		if _, err := serve.New(cfg); err == nil {
+			t.Errorf("%+v is not refused", o)
+		}
+	}
+}
