@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -25,22 +24,24 @@ type frontEnd struct {
 
 // openFrontEnd opens the cache and binds the addresses.
 func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
-	addresses := map[netip.Addr]string{}
-	for text, board := range c.Addresses {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("serve.addresses: %w", err)
-		}
-		addresses[addr] = board
+	addresses, err := addressesOf(c)
+	if err != nil {
+		return nil, err
 	}
-	front, err := serve.New(serve.Config{
+	files, err := filesOf(c)
+	if err != nil {
+		return nil, err
+	}
+	rules := rulesOf(c)
+	f := &frontEnd{}
+	f.front, err = serve.New(serve.Config{
 		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
-		Default: c.Default, Addresses: addresses, Log: log,
+		Rules: rules.Rules, Networks: rules.Networks, Default: rules.Default, Addresses: addresses,
+		Files: files, Plain: c.Plain, URL: func(board netip.Addr) string { return urlFor(c, f.address())(board) }, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	f := &frontEnd{front: front}
 	if err := f.listen(s, c, log); err != nil {
 		f.close()
 		return nil, err
@@ -56,7 +57,10 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 		}
 		f.tftp.Measure(f.front.Meter())
 	}
-	w := web.Config{Metrics: f.front.Metrics(), Share: share(f.front, s, log), Log: log}
+	w := web.Config{Metrics: f.front.Metrics(), Log: log}
+	if !c.NoShare {
+		w.Share = share(f.front, s, log)
+	}
 	if c.HTTP != "" {
 		w.Addr = c.HTTP
 		if f.web, err = web.Listen(w, f.front); err != nil {
@@ -74,6 +78,14 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 		f.https, err = web.Listen(w, f.front)
 	}
 	return err
+}
+
+// address is where HTTP is served, invalid where it is not.
+func (f *frontEnd) address() netip.AddrPort {
+	if f.web == nil {
+		return netip.AddrPort{}
+	}
+	return f.web.Addr()
 }
 
 // close gives everything up that is not to serve after all.

@@ -32,9 +32,18 @@ and gets, from its first file to its kernel, the files of one image.
     /env/<env>/<file>            what an environment runs
     /by-digest/sha256:…/<file>   that image, for ever
 
-A board that nobody has set (piimg board set) runs the default environment; without one
-it gets nothing. TFTP and plain HTTP hide nothing from anybody on the network: put no
-secret into an image.` + "\n" + exitCodes,
+What a board has been told itself (piimg board set) goes before the first rule in the
+configuration file that fits its labels, that before the smallest network that it is in, and
+that before the default environment; without any it gets nothing. piimg whatif says which it
+is.
+
+Each board's cmdline.txt says what it runs (piimg.image=), where this front end is
+(piimg.url=) and a token of this boot (piimg.token=); templates in cmdline.txt and config.txt
+are filled in with the board's variables, and its own files ([[serve.file]]) follow the
+initramfs. --plain adds nothing.
+
+TFTP and plain HTTP hide nothing from anybody on the network: put no secret into an image.
+Files that are marked secret are left out, unless a [[serve.network]] says secrets = true.` + "\n" + exitCodes,
 		Example: `  piimg serve --tftp :69 --http :8080 --default prod
   piimg serve --tftp 127.0.0.1:6969        # without root`,
 		Args: cobra.NoArgs,
@@ -52,6 +61,9 @@ secret into an image.` + "\n" + exitCodes,
 	f.StringVar(&flags.Cache, "cache", "", "folder for images that are being served")
 	f.Var(&flags.CacheSize, "cache-size", "most that they may have there, such as 20GB (default: as much as the disk allows)")
 	f.IntVar(&flags.Blksize, "blksize", 0, "largest TFTP block in bytes (default 1468)")
+	f.StringVar(&flags.URL, "url", "", "where boards find this front end over HTTP (default: the address that answers them)")
+	f.BoolVar(&flags.Plain, "plain", false, "serve files as in the image: add nothing for a board")
+	f.BoolVar(&flags.NoShare, "no-share", false, "do not let other front ends read the store below /store/")
 	f.BoolVar(&debug, "debug", false, "log every transfer")
 	return c
 }
@@ -109,6 +121,8 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 	c.Cert, c.Key = cmp.Or(flags.Cert, c.Cert), cmp.Or(flags.Key, c.Key)
 	c.Default = cmp.Or(flags.Default, c.Default)
 	c.Cache = cmp.Or(flags.Cache, c.Cache)
+	c.URL = cmp.Or(flags.URL, c.URL)
+	c.Plain, c.NoShare = c.Plain || flags.Plain, c.NoShare || flags.NoShare
 	c.CacheSize = cmp.Or(flags.CacheSize, c.CacheSize)
 	c.Blksize = cmp.Or(flags.Blksize, c.Blksize)
 	if c.Cache == "" {

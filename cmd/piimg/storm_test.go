@@ -154,7 +154,7 @@ func bootAll(t *testing.T, b simpi.Board, server netip.AddrPort, want *store.Ima
 		if r.Digest.IsZero() || !ok {
 			continue
 		}
-		if r.Digest != f.Digest {
+		if r.Digest != f.Digest && !madeOf(report, want, f) {
 			t.Errorf("board %08x: request for %s gave bytes of another image", b.Serial, r.Name)
 		}
 	}

@@ -195,7 +195,10 @@ func (f *Front) begin(st *station, s *session, name string) {
 	st.trail.begin(st, s)
 	f.save(st)
 	f.counts.boots.Inc()
-	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "first", name)
+	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "why", s.Why, "first", name)
+	if n := f.withheld(s); n > 0 {
+		f.log.Info("secret files are left out: no serve.network says that this board's may have them", "board", st.id, "client", st.addr, "files", n)
+	}
 }
 
 // enter takes note of one more request in s.

@@ -79,6 +79,17 @@ func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, e
 	return out.Bytes(), err
 }
 
+// withheld is how many files the board of s does not get because they are secret.
+func (f *Front) withheld(s *session) int {
+	n := 0
+	for _, o := range f.cfg.Files {
+		if o.Secret && !f.cfg.Plain && !f.rules().Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
+			n++
+		}
+	}
+	return n
+}
+
 // folders are the folders above name that adds does not have.
 func folders(adds []repack.Add, name string) []repack.Add {
 	var all []repack.Add

@@ -33,6 +33,12 @@ type Serve struct {
 	CacheSize Size              `toml:"cache_size"` // most that they may have there; 0: as much as the disk allows
 	Blksize   int               `toml:"blksize"`    // largest TFTP block, in bytes
 	Addresses map[string]string `toml:"addresses"`  // IP address to board, for clients that do not say who they are
+	URL       string            `toml:"url"`        // where boards find this front end over HTTP; "" is found out
+	Plain     bool              `toml:"plain"`      // nothing is made for a board: files are as in the image
+	NoShare   bool              `toml:"no_share"`   // other front ends may not read the store from here
+	Rule      []Rule            `toml:"rule"`       // for boards that have not been told anything; the first one that fits
+	Network   []Place           `toml:"network"`    // after those, the smallest one
+	File      []File            `toml:"file"`       // boards' own files
 
 	Limits TFTP `toml:"-"` // the [tftp] table, where it is wanted together with this one
 }
@@ -64,8 +70,39 @@ func Load(file string, optional bool) (Config, error) {
 		}
 		return c, fmt.Errorf("%s: unknown key %s", file, strings.Join(keys, ", "))
 	}
+	if err := c.Serve.check(); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err)
+	}
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
+}
+
+// check says what is wrong with a value that no type can refuse.
+func (s Serve) check() error {
+	for n, r := range s.Rule {
+		if err := r.check(); err != nil {
+			return fmt.Errorf("serve.rule %d: %w", n+1, err)
+		}
+		if len(r.Labels) == 0 {
+			return fmt.Errorf("serve.rule %d: it has no labels; serve.default is for all boards", n+1)
+		}
+	}
+	for _, n := range s.Network {
+		if err := n.check(); err != nil {
+			return fmt.Errorf("serve.network %s: %w", n.Prefix, err)
+		}
+		if !n.Prefix.IsValid() {
+			return errors.New(`serve.network: say which, such as prefix = "10.1.0.0/16"`)
+		}
+	}
+	for _, f := range s.File {
+		_, err := f.Bits()
+		_, _, err2 := f.IDs()
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+
+	"piimg/cmd/piimg/config"
+	"piimg/store/serve"
+)
+
+// rulesOf are the rules of a configuration, which was checked when it was read.
+func rulesOf(c config.Serve) serve.Rules {
+	r := serve.Rules{Default: c.Default}
+	for _, rule := range c.Rule {
+		r.Rules = append(r.Rules, serve.Rule{Labels: rule.Labels, Target: targetOf(rule.Target)})
+	}
+	for _, n := range c.Network {
+		r.Networks = append(r.Networks, serve.Network{
+			Prefix: n.Prefix.Masked(), Secrets: n.Secrets, Target: targetOf(n.Target),
+		})
+	}
+	return r
+}
+
+func targetOf(t config.Target) serve.Target {
+	return serve.Target{Env: t.Env, Local: t.Mode == "local", Off: t.Mode == "off"}
+}
+
+// filesOf are the boards' own files of a configuration.
+func filesOf(c config.Serve) ([]serve.OwnFile, error) {
+	var all []serve.OwnFile
+	for _, f := range c.File {
+		mode, err := f.Bits()
+		if err != nil {
+			return nil, err
+		}
+		uid, gid, err := f.IDs()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, serve.OwnFile{
+			Path: f.Path, Mode: mode, UID: uid, GID: gid, Content: f.Content, From: f.From, Template: f.Template,
+			Labels: f.Labels, Secret: f.Secret,
+		})
+	}
+	return all, nil
+}
+
+// addressesOf are the boards of addresses.
+func addressesOf(c config.Serve) (map[netip.Addr]string, error) {
+	all := map[netip.Addr]string{}
+	for text, board := range c.Addresses {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("serve.addresses: %w", err)
+		}
+		all[addr] = board
+	}
+	return all, nil
+}
+
+// urlFor says where a board finds a server that listens at addr: at the address that this
+// host would answer the board from, unless the operator or the listener says another.
+func urlFor(c config.Serve, listen netip.AddrPort) func(netip.Addr) string {
+	return func(board netip.Addr) string {
+		switch {
+		case c.URL != "":
+			return c.URL
+		case !listen.IsValid():
+			return ""
+		case !listen.Addr().IsUnspecified():
+			return "http://" + listen.String()
+		}
+		// Connecting a UDP socket sends nothing, and asks for the route.
+		conn, err := net.Dial("udp", netip.AddrPortFrom(board, 9).String())
+		if err != nil {
+			return ""
+		}
+		defer conn.Close()
+		here := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+		return "http://" + net.JoinHostPort(here.String(), strconv.Itoa(int(listen.Port())))
+	}
+}
