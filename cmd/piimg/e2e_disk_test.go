@@ -3,16 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 const diskRecipe = `
@@ -64,29 +60,10 @@ func TestE2EFirmwareStartsFromTheDisk(t *testing.T) {
 	s, dir, image := diskImage(t)
 	disk := filepath.Join(dir, "sd.img")
 	s.piimg("export", image, "--sdcard", disk)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nographic", "-no-reboot",
-		"-nic", "none", "-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "-drive", "format=raw,readonly=on,if=none,id=d,file="+disk, "-device", "virtio-blk-device,drive=d")
-	console, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		_ = cmd.Wait()
-	}()
-	var seen strings.Builder
-	for lines := bufio.NewScanner(console); lines.Scan(); {
-		fmt.Fprintln(&seen, lines.Text())
-		if strings.Contains(lines.Text(), "EFI stub: Booting Linux Kernel") {
-			return
-		}
-	}
-	t.Fatalf("the kernel was not started:\n%s", seen.String())
+	emulate(t, []string{
+		"-nic", "none", "-bios", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+		"-drive", "format=raw,readonly=on,if=none,id=d,file=" + disk, "-device", "virtio-blk-device,drive=d",
+	}, "EFI stub: Booting Linux Kernel")
 }
 
 // A loop device is a real block device: it is written and read back, and refused while it

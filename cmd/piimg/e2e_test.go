@@ -205,10 +205,15 @@ func boot(t *testing.T, kernel, initrd string, want ...string) {
 // bootWith is boot with a network card.
 func bootWith(t *testing.T, kernel, initrd string, nic []string, want ...string) {
 	t.Helper()
+	emulate(t, append(nic, "-smp", "2", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyAMA0 panic=-1"), want...)
+}
+
+// emulate runs QEMU and waits for lines on the serial console.
+func emulate(t *testing.T, args []string, want ...string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-aarch64", append(nic, "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024",
-		"-nographic", "-no-reboot", "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyAMA0 panic=-1")...)
+	cmd := exec.CommandContext(ctx, "qemu-system-aarch64", append(args, "-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nographic", "-no-reboot")...)
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -93,8 +93,8 @@ func (f *debFetch) packages(ctx context.Context, pin *recipes.Pin) ([]debPkg, er
 		}
 		f.fresh = true
 	}
-	spec, _ := strings.CutSuffix(f.source.Deb, ":all")
-	return a.resolve(ctx, spec, f.source.Depends)
+	// apt finds a package for all architectures under that of the view.
+	return a.resolve(ctx, strings.Replace(f.source.Deb, ":all", "", 1), f.source.Depends)
 }
 
 // pinned reads the packages of a pin.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"piimg/pipeline"
 	"piimg/pipeline/format/kconfig"
 	"piimg/pipeline/stages/stagetest"
 	"piimg/recipes"
@@ -122,6 +124,34 @@ BR2_ROOTFS_DEVICE_TABLE="system/device_table.txt $(BR2_EXTERNAL_PIIMG_PATH)/devi
 	}
 	if got := strings.Join(w.Make("all"), " "); !strings.Contains(got, "BR2_EXTERNAL="+w.Dir+"/external/0:"+own) || !strings.Contains(got, "BR2_JLEVEL=2") {
 		t.Errorf("make is called as %s", got)
+	}
+}
+
+// A tarball of the tree, as it is published, is as good as the tree.
+func TestTreeInATarball(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"buildroot-1/support/kconfig/x", "buildroot-1/configs/pi_defconfig"} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("BR2_aarch64=y\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"-cJf", "b.tar.xz"}, {"-czf", "b.tar.gz"}, {"-cf", "b.tar"}} {
+		if out, err := exec.Command("tar", "-C", dir, args[0], filepath.Join(dir, args[1]), "buildroot-1").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		one := pipeline.OneFile{Dir: os.DirFS(dir), Name: args[1]}
+		w, err := open(t.Context(), params{Name: "br", Defconfig: "pi_defconfig"}, world{tree: one, cache: t.TempDir(), log: func(string) {}})
+		if err != nil {
+			t.Fatalf("%s: %v", args[1], err)
+		}
+		if _, err := os.Stat(filepath.Join(w.Tree, "configs/pi_defconfig")); err != nil {
+			t.Errorf("%s: %v", args[1], err)
+		}
+		w.Close()
 	}
 }
 
