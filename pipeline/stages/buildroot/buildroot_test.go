@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -172,6 +173,43 @@ func TestWhatASettingCosts(t *testing.T) {
 	}
 	if got := of([]string{"BR2_aarch64=y", `BR2_TARGET_GENERIC_HOSTNAME="a"`, "BR2_PACKAGE_TMUX=y"}); got == first {
 		t.Error("one more package goes into the same output folder")
+	}
+}
+
+// Whatever a killed build has left running keeps the next one waiting.
+func TestTheLockIsInherited(t *testing.T) {
+	w, err := laid(t, params{Name: "br", Options: []string{"BR2_aarch64=y"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan := exec.Command("cat")
+	in, err := orphan.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := orphan.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lock := func() error {
+		f, err := os.Open(filepath.Join(w.Dir, "lock"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err := lock(); !errors.Is(err, syscall.EWOULDBLOCK) {
+		t.Errorf("while a child lives: %v", err)
+	}
+	in.Close()
+	if err := orphan.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock(); err != nil {
+		t.Errorf("after it: %v", err)
 	}
 }
 

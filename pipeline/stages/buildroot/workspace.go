@@ -86,7 +86,8 @@ func open(ctx context.Context, p params, w world) (*Workspace, error) {
 // Close lets others use the workspace.
 func (s *Workspace) Close() error { return s.held.Close() }
 
-// hold waits until nobody else uses the folder.
+// hold waits until nobody else uses the folder. What make starts inherits the lock, so
+// that it is held until the last compiler of a build that was killed has ended.
 func (s *Workspace) hold() error {
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return err
@@ -95,7 +96,18 @@ func (s *Workspace) hold() error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	fd := int(f.Fd())
+	err = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		s.log("waits for another build in " + s.Dir)
+		err = syscall.Flock(fd, syscall.LOCK_EX)
+	}
+	if err == nil {
+		if _, _, no := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, 0); no != 0 {
+			err = no
+		}
+	}
+	if err != nil {
 		f.Close()
 		return err
 	}
