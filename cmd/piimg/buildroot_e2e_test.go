@@ -264,7 +264,7 @@ func TestBuildrootErrors(t *testing.T) {
 		}},
 		"legacy":     {[]string{`"BR2_PACKAGE_HOSTAPD_DRIVER_HOSTAP=y"`}, []string{"BR2_PACKAGE_HOSTAPD_DRIVER_HOSTAP=y is legacy: "}},
 		"no script":  {[]string{`'BR2_ROOTFS_POST_BUILD_SCRIPT="board/none.sh"'`}, []string{"BR2_ROOTFS_POST_BUILD_SCRIPT: board/none.sh does not exist"}},
-		"no network": {[]string{`"BR2_PACKAGE_ZLIB=y"`}, []string{"Buildroot failed, libzlib-", ": downloaded", "its last words:", "piimg: hint: "}},
+		"no network": {[]string{`"BR2_PACKAGE_ZLIB=y"`}, []string{"Buildroot failed, libzlib-", ": downloaded", "its last words:", "piimg: hint: fill the download folder"}},
 	} {
 		recipe := b.least(strings.ReplaceAll(name, " ", "-"), tt.options...)
 		b.piimg("lock", recipe)

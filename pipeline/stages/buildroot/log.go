@@ -20,7 +20,8 @@ type follower struct {
 	marked  bool     // our script reports steps
 	global  string   // a step of no package: "Finalizing target directory"
 	last    string   // the last marker of a package, for builds without instrumentation
-	tail    []string // the last lines
+	pkg     string   // of the last marker
+	tail    []string // the last lines of it
 	failure string   // what make said of the error: of the package, where it did
 	errors  []string // the first errors of a compiler or linker: with several jobs the rest goes on
 }
@@ -53,6 +54,9 @@ func (f *follower) line(text string) (forPeople bool) {
 			f.global, f.last = strings.TrimSpace(m[3]), ""
 		} else {
 			f.global, f.last = "", m[1]+": "+strings.ToLower(strings.TrimSpace(m[3]))
+		}
+		if m[1] != f.pkg { // what was said of the one before is no news
+			f.pkg, f.tail = m[1], nil
 		}
 	}
 	if m := makeFailed.FindStringSubmatch(text); m != nil && (f.failure == "" || stamp.MatchString(m[3])) {
@@ -115,7 +119,7 @@ var reasons = []struct {
 	help string
 }{
 	{regexp.MustCompile(`^ERROR: while checking hashes from |^ERROR: expected: `), "what came is not what Buildroot expects: remove it from the download folder, or see to the mirror"},
-	{regexp.MustCompile(`^wget: unable to resolve host|: No data received\.|^ERROR 404|unable to connect`), "fill the download folder, name a mirror with BR2_PRIMARY_SITE in buildroot.options, or let the build use the network"},
+	{regexp.MustCompile(`^cp: cannot stat '|^wget: unable to resolve host|: No data received\.|^ERROR 404|unable to connect`), "fill the download folder, name a mirror with BR2_PRIMARY_SITE in buildroot.options, or let the build use the network"},
 	{regexp.MustCompile(`^You must install '`), "install it on this machine"},
 	{regexp.MustCompile(`^You have legacy configuration`), "see Config.in.legacy of the tree"},
 	{regexp.MustCompile(`^Incorrect selection of kernel headers: `), "set the series of kernel headers to that of the kernel"},
