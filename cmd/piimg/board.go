@@ -22,15 +22,18 @@ address. Boards that nobody has set run the default environment of piimg serve.`
 		Example: `  piimg board set 91cdf03d staging
   piimg board set 91cdf03d sha256:4f1c9a02    # this image, whatever environments run
   piimg board set e4:5f:01:09:02:f7 --local   # its own SD card
+  piimg board set 91cdf03d --off              # out of service
   piimg board unset 91cdf03d
+  piimg board describe 91cdf03d --label role=kiosk --var hostname=lobby
+  piimg board import boards.csv
   piimg board ls`,
 	}
-	c.AddCommand(newBoardSet(a), newBoardUnset(a), newBoardLs(a), newBoardHistory(a))
+	c.AddCommand(newBoardSet(a), newBoardUnset(a), newBoardLs(a), newBoardHistory(a), newBoardDescribe(a), newBoardImport(a))
 	return c
 }
 
 func newBoardSet(a *app) *cobra.Command {
-	var local, force bool
+	var local, off, force bool
 	var reason string
 	c := &cobra.Command{
 		Use:   "set BOARD [ENV|IMAGE]",
@@ -39,12 +42,16 @@ func newBoardSet(a *app) *cobra.Command {
   piimg board set 91cdf03d --local --reason "disk test"`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if local == (len(args) == 2) {
-				return hint(usageError{errors.New("board set: say what the board is to run: an environment, an image or --local")}, "piimg board set %s prod", args[0])
+			if local && off || (local || off) == (len(args) == 2) {
+				return hint(usageError{errors.New("board set: say what the board is to run: an environment, an image, --local or --off")}, "piimg board set %s prod", args[0])
 			}
 			return a.setBoard(cmd.Context(), args[0], reason, func(s *store.Store, o board.Options) (board.Options, error) {
-				if local {
+				switch {
+				case local:
 					o.Mode = board.Local
+					return o, nil
+				case off:
+					o.Mode = board.Off
 					return o, nil
 				}
 				return assignment(cmd.Context(), s, args[1], force, o)
@@ -52,6 +59,7 @@ func newBoardSet(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&local, "local", false, "the board boots from its own disk")
+	c.Flags().BoolVar(&off, "off", false, "the board is out of service and gets nothing")
 	c.Flags().BoolVar(&force, "force", false, "allow an environment that has never run an image")
 	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
 	return c

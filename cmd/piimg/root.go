@@ -51,7 +51,7 @@ environment (prod), by a step of its history (prod@41) or by how many images to 
 	add(root, "make", newBuild(a), newPlan(a), newLock(a), newLint(a), newRecipe(a), newBuildroot(a), newTry(a))
 	add(root, "keep", newLs(a), newShow(a), newDiff(a), newExplain(a), newInitramfs(a), newPromote(a), newApprove(a), newRollback(a), newHistory(a), newYank(a), newCp(a), newPush(a), newPull(a), newExport(a), newWrite(a), newImport(a), newPin(a), newUnpin(a), newGC(a), newVerify(a), newFsck(a), newStore(a), newDoctor(a))
 	add(root, "sign", newSign(a), newKey(a), newTrust(a))
-	add(root, "boot", newServe(a), newSimulate(a), newBench(a), newBoard(a))
+	add(root, "boot", newServe(a), newSimulate(a), newBench(a), newBoard(a), newBoards(a), newTrail(a), newWhatif(a))
 	strict(root)
 	return root
 }

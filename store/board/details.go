@@ -99,3 +99,8 @@ func (o Options) over(a, head Assignment) Assignment {
 	}
 	return a
 }
+
+// IsZero says whether nothing is known.
+func (d Details) IsZero() bool {
+	return len(d.Labels)+len(d.Vars)+len(d.Also)+len(d.Addresses) == 0
+}

@@ -453,6 +453,7 @@ func TestTrail(t *testing.T) {
 	want := []serve.Boot{{
 		Board: "91cdf03d", Address: client.Addr(), Image: image, Env: "dev",
 		Opened: opened, Seen: opened.Add(9 * time.Second), Milestone: serve.Initramfs,
+		Files: 2, Bytes: size("config.txt") + size("initramfs.gz") + 700,
 		Events: []serve.Event{
 			{Name: "start4.elf", Result: serve.Probe},
 			{Name: "config.txt", Result: serve.OK, Bytes: size("config.txt")},
@@ -464,6 +465,9 @@ func TestTrail(t *testing.T) {
 	for n := range want[0].Events {
 		e := &want[0].Events[n]
 		e.Time, e.Protocol, e.Client = opened, "tftp", client
+		if e.Result != serve.Missing {
+			e.Size = size(e.Name)
+		}
 	}
 	if diff := cmp.Diff(want, w.front.Trail("91CDF03D"), cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{})); diff != "" {
 		t.Errorf("trail (-want +got):\n%s", diff)

@@ -60,7 +60,7 @@ func newFile(f *Front, r Request, img *image, entry store.File, body body) *File
 		Size:          entry.Size,
 		Digest:        entry.Digest,
 		front:         f,
-		request:       Event{Time: f.cfg.Now(), Name: entry.Path, Protocol: r.Protocol, Client: r.Client},
+		request:       Event{Time: f.cfg.Now(), Name: entry.Path, Protocol: r.Protocol, Client: r.Client, Size: entry.Size, Plain: r.Plain, Rooted: r.rooted},
 		img:           img,
 		body:          body,
 	}

@@ -89,6 +89,12 @@ func readEnvironments(dir string, log *slog.Logger) (map[string]*environment, er
 // Run looks for new heads every few seconds until ctx ends. A new head is fetched and
 // verified before any board gets it.
 func (f *Front) Run(ctx context.Context) error {
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		f.keepTrails(ctx)
+	}()
+	defer func() { <-kept }()
 	for {
 		f.refresh(ctx)
 		f.scrub(ctx)

@@ -16,6 +16,9 @@ type Request struct {
 	Client   netip.AddrPort
 	Name     string // as the client wrote it
 	Protocol string // for the trail: "tftp", "http"
+	Plain    bool   // by TFTP without options
+
+	rooted bool // without a board's folder
 }
 
 // A board that nothing can be had for is told so for a moment without asking again.
@@ -46,7 +49,7 @@ func (f *Front) Open(ctx context.Context, r Request) (*File, error) {
 		if !ok {
 			return nil, notFound(r.Name)
 		}
-		t.board = id
+		t.board, r.rooted = id, true
 	}
 	st, err := f.visit(t.board, addr)
 	if err != nil {

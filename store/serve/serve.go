@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -221,6 +222,12 @@ func (f *Front) openDir() error {
 	if f.cache, err = openCache(f); err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Join(f.cfg.Dir, trailDir), 0o755); err != nil {
+		return err
+	}
+	if err := removeTemps(filepath.Join(f.cfg.Dir, trailDir)); err != nil {
+		return err
+	}
 	if err := sweepBoards(f.boardDir(), f.cfg.Now()); err != nil {
 		return err
 	}
@@ -239,6 +246,7 @@ func (f *Front) openDir() error {
 // readable.
 func (f *Front) Close() {
 	f.crew.dismiss()
+	f.flushTrails()
 	f.unlock()
 }
 

@@ -37,6 +37,8 @@ type station struct {
 	addr     netip.Addr
 	seen     time.Time
 	trail    trail
+	dirty    bool // the trail has changed since it was kept
+	quiet    bool // the board was silent for long when it was
 }
 
 // savedBoard is what the front end remembers of a board on disk.
@@ -125,6 +127,7 @@ func (st *station) leave() { st.visits.Add(-1) }
 // restore reads what an earlier process has saved of st. A session of the future was
 // written before the clock was set back, and nothing can be said about its age.
 func (f *Front) restore(st *station) {
+	f.restoreTrail(st)
 	var saved savedBoard
 	if err := readJSON(f.boardFile(st.id), &saved); err != nil || saved.Board != st.id {
 		return
@@ -132,7 +135,11 @@ func (f *Front) restore(st *station) {
 	st.assigned = saved.Assigned
 	if s := saved.Session; s != nil && !s.Touched.After(st.seen) {
 		st.session = s
-		st.trail.begin(st, s)
+		if a := st.trail.opened(s.Opened); a != nil {
+			a.session = s
+		} else {
+			st.trail.begin(st, s)
+		}
 	}
 }
 
@@ -184,6 +191,7 @@ func (f *Front) forget(st *station) {
 	}
 	delete(f.stations, st.id)
 	os.Remove(f.boardFile(st.id))
+	os.Remove(f.trailFile(st.id))
 }
 
 // forgettable says when st was seen last, and whether forgetting it does no harm: a

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"path"
@@ -39,6 +40,16 @@ func (m Milestone) String() string { return milestones[m] }
 // MarshalText writes the milestone's name.
 func (m Milestone) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
+// UnmarshalText reads the milestone's name.
+func (m *Milestone) UnmarshalText(text []byte) error {
+	n := slices.Index(milestones[:], string(text))
+	if n < 0 {
+		return fmt.Errorf("milestone %q is none of %s", text, strings.Join(milestones[:], ", "))
+	}
+	*m = Milestone(n)
+	return nil
+}
+
 // Event is one transfer, or one request that got none.
 type Event struct {
 	Time     time.Time      `json:"time"` // of the request
@@ -48,6 +59,9 @@ type Event struct {
 	Result   Result         `json:"result"`
 	Bytes    int64          `json:"bytes"` // that the client has taken
 	Duration time.Duration  `json:"duration"`
+	Size     int64          `json:"size,omitempty"`   // of the file
+	Plain    bool           `json:"plain,omitempty"`  // asked for by TFTP without options
+	Rooted   bool           `json:"rooted,omitempty"` // asked for without the board's folder
 }
 
 // Boot is one attempt of a board to boot. Image is zero where the board got nothing.
@@ -58,9 +72,13 @@ type Boot struct {
 	Env       string       `json:"env,omitempty"` // that the image is of, "" where the board was assigned the image itself
 	Opened    time.Time    `json:"opened"`
 	Seen      time.Time    `json:"seen"`
-	Milestone Milestone    `json:"milestone"`        // the furthest
-	Reason    string       `json:"reason,omitempty"` // why the board got nothing
-	Dropped   int          `json:"dropped"`          // events that are no longer in Events
+	Milestone Milestone    `json:"milestone"`           // the furthest
+	Reason    string       `json:"reason,omitempty"`    // why the board got nothing
+	Restarts  int          `json:"restarts,omitempty"`  // boots before this one, one soon after the other, that did not get their kernel
+	Files     int          `json:"files"`               // that came whole
+	Bytes     int64        `json:"bytes"`               // that the board has taken
+	Diagnosis []Finding    `json:"diagnosis,omitempty"` // what probably went wrong
+	Dropped   int          `json:"dropped"`             // events that are no longer in Events
 	Events    []Event      `json:"events,omitempty"`
 }
 
@@ -103,18 +121,17 @@ func (f *Front) Trail(name string) []Boot {
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	var all []Boot
-	for _, a := range st.trail {
-		b := a.Boot
-		b.Events = slices.Clone(b.Events)
-		all = append(all, b)
-	}
-	return all
+	return st.trail.boots(f.cfg.Now())
 }
 
 // begin starts the trail of s, a session of st; s is nil for a board that gets nothing.
 func (t *trail) begin(st *station, s *session) *attempt {
 	a := &attempt{Boot{Board: st.id, Address: st.addr, Opened: st.seen, Seen: st.seen}, s}
+	if n := len(*t); n > 0 {
+		if last := (*t)[n-1]; last.Milestone != Kernel && st.seen.Sub(last.Seen) < soon {
+			a.Restarts = last.Restarts + 1
+		}
+	}
 	if s != nil {
 		a.Image, a.Env, a.Opened, a.Seen = s.Image, s.Env, s.Opened, s.Touched
 	}
@@ -135,6 +152,16 @@ func (t trail) of(s *session) *attempt {
 	return nil
 }
 
+// opened is the boot that was opened then.
+func (t trail) opened(at time.Time) *attempt {
+	for _, a := range t {
+		if a.Opened.Equal(at) && !a.Image.IsZero() {
+			return a
+		}
+	}
+	return nil
+}
+
 // refused is the boot of requests that get nothing: the last one, if it got nothing so far.
 func (t trail) refused() *attempt {
 	if n := len(t); n > 0 && t[n-1].session == nil {
@@ -149,13 +176,17 @@ func (b *Boot) add(e Event) {
 		b.Events = slices.Delete(b.Events, 0, 1)
 		b.Dropped++
 	}
+	if e.Result == OK {
+		b.Files++
+	}
+	b.Bytes += e.Bytes
 	b.Events = append(b.Events, e)
 	b.Seen = e.Time.Add(e.Duration)
 }
 
 // event is the request r for name, which err has ended.
 func event(now time.Time, r Request, name string, err error) Event {
-	e := Event{Time: now, Name: name, Protocol: r.Protocol, Client: r.Client, Result: Failed}
+	e := Event{Time: now, Name: name, Protocol: r.Protocol, Client: r.Client, Result: Failed, Plain: r.Plain, Rooted: r.rooted}
 	if errors.Is(err, fs.ErrNotExist) {
 		e.Result = Missing
 	}
@@ -177,6 +208,7 @@ func (f *Front) failed(st *station, e Event, s *session, err error) {
 	}
 	b.Reason = err.Error()
 	b.add(e)
+	st.dirty = true
 }
 
 // finish ends a transfer: e goes to the trail and the session learns what it shows.
@@ -194,6 +226,7 @@ func (f *Front) finish(st *station, s *session, img *image, e Event) {
 	b := st.trail.of(s)
 	reached := img.milestone(e)
 	if b != nil {
+		st.dirty = true
 		b.add(e)
 		b.Milestone = max(b.Milestone, reached)
 	}
@@ -205,7 +238,12 @@ func (f *Front) finish(st *station, s *session, img *image, e Event) {
 		f.save(st)
 		f.counts.kernels.Inc()
 		f.counts.bootSeconds.Observe(s.Touched.Sub(s.Opened).Seconds())
-		f.log.Info("kernel delivered", "board", st.id, "image", s.Image, "env", s.Env, "name", e.Name, "after", s.Touched.Sub(s.Opened))
+		files, bytes, restarts := 0, int64(0), 0
+		if b != nil {
+			files, bytes, restarts = b.Files, b.Bytes, b.Restarts
+		}
+		f.log.Info("kernel delivered", "board", st.id, "image", s.Image, "env", s.Env, "name", e.Name, "after", s.Touched.Sub(s.Opened),
+			"files", files, "bytes", bytes, "restarts", restarts)
 		return
 	}
 	f.saveTouched(st)

@@ -307,7 +307,7 @@ func (s *Server) takeFound() []opened {
 func (s *Server) open(t *transfer) opened {
 	client := t.from.addrPort()
 	o := opened{t: t}
-	o.file, o.err = s.opener.Open(s.ctx, serve.Request{Client: client, Name: t.req.name, Protocol: "tftp"})
+	o.file, o.err = s.opener.Open(s.ctx, serve.Request{Client: client, Name: t.req.name, Protocol: "tftp", Plain: len(t.req.options) == 0})
 	if o.err != nil {
 		return o
 	}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"piimg/cmd/piimg/config"
+	"piimg/store"
+	"piimg/store/board"
+	"piimg/store/serve"
+)
+
+// boardLine is one board for people and programs.
+type boardLine struct {
+	Board     string          `json:"board"`
+	Known     bool            `json:"known"` // somebody has set or described it
+	Runs      string          `json:"runs"`
+	Address   netip.Addr      `json:"address,omitzero"`
+	Image     store.Digest    `json:"image,omitzero"` // of its latest boot
+	Seen      time.Time       `json:"seen,omitzero"`
+	Milestone string          `json:"milestone,omitempty"`
+	Restarts  int             `json:"restarts,omitempty"`
+	Diagnosis []serve.Finding `json:"diagnosis,omitempty"`
+	Reason    string          `json:"reason,omitempty"`
+}
+
+func newBoards(a *app) *cobra.Command {
+	var unknown, asJSON bool
+	var cache string
+	c := &cobra.Command{
+		Use:   "boards",
+		Short: "List all boards: what they are set to, and how their latest boot went",
+		Long: `boards lists the boards that the store knows and those that a front end of this host has
+seen. With --unknown it lists those that nobody has set or described, which are to be
+adopted: piimg board set or piimg board describe does that.
+
+What was seen comes from the folder of piimg serve (--cache), which has the last boots of
+each board.` + "\n" + exitCodes,
+		Example: `  piimg boards
+  piimg boards --unknown
+  piimg board describe 91cdf03d --label rack=a1   # adopt one`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			lines, err := a.boardLines(cmd.Context(), cache)
+			if err != nil {
+				return err
+			}
+			if unknown {
+				lines = slices.DeleteFunc(lines, func(l boardLine) bool { return l.Known })
+			}
+			if asJSON {
+				return a.printJSON(lines)
+			}
+			return a.printBoardLines(lines)
+		},
+	}
+	c.Flags().BoolVar(&unknown, "unknown", false, "only those that nobody has set or described")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	c.Flags().StringVar(&cache, "cache", "", "folder of piimg serve")
+	return c
+}
+
+// boardLines joins what the store knows with what was seen. A store that is away does not
+// hide what was seen.
+func (a *app) boardLines(ctx context.Context, cache string) ([]boardLine, error) {
+	lines := map[string]boardLine{}
+	known, err := a.registered(ctx)
+	if err != nil {
+		a.ui.warn("what boards are set to is not known: %v", err)
+	}
+	names := map[string]string{}
+	for id, b := range known {
+		lines[string(id)] = boardLine{Board: string(id), Known: b.Mode != board.Unset || !b.Details.IsZero(), Runs: target(b)}
+		for _, other := range b.Also {
+			names[string(other)] = string(id)
+		}
+	}
+	seen, err := a.trails(cache)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for id, boots := range seen {
+		id = cmp.Or(names[id], id)
+		l, ok := lines[id]
+		if !ok {
+			l = boardLine{Board: id, Runs: string(board.Unset)}
+		}
+		last := boots[len(boots)-1]
+		l.Address, l.Image, l.Seen, l.Milestone = last.Address, last.Image, last.Seen, last.Milestone.String()
+		l.Restarts, l.Reason = last.Restarts, last.Reason
+		l.Diagnosis = diagnosisNow(boots, len(boots)-1, a.now())
+		lines[id] = l
+	}
+	all := []boardLine{}
+	for _, l := range lines {
+		all = append(all, l)
+	}
+	slices.SortFunc(all, func(x, y boardLine) int { return cmp.Compare(x.Board, y.Board) })
+	return all, nil
+}
+
+func (a *app) registered(ctx context.Context) (map[board.ID]board.Assignment, error) {
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return board.Snapshot(ctx, s, nil)
+}
+
+// trails are the boots that front ends of this host have kept, without boards of none.
+func (a *app) trails(cache string) (map[string][]serve.Boot, error) {
+	c, err := a.serveConfig(config.Serve{Cache: cache})
+	if err != nil {
+		return nil, err
+	}
+	all, err := serve.Trails(c.Cache)
+	for id, boots := range all {
+		if len(boots) == 0 {
+			delete(all, id)
+		}
+	}
+	return all, err
+}
+
+// diagnosisNow is what can be said of boot n now, which may be more than when it was kept.
+func diagnosisNow(boots []serve.Boot, n int, now time.Time) []serve.Finding {
+	var before *serve.Boot
+	if n > 0 {
+		before = &boots[n-1]
+	}
+	return serve.Diagnose(boots[n], before, now)
+}
+
+func (a *app) printBoardLines(lines []boardLine) error {
+	return table(a.out, "BOARD\tRUNS\tADDRESS\tIMAGE\tSEEN\tREACHED\tWHAT IS WRONG", func(line func(string, ...any)) {
+		for _, l := range lines {
+			address, image, seen := "", "", ""
+			if l.Address.IsValid() {
+				address, seen = l.Address.String(), when(l.Seen)
+			}
+			if !l.Image.IsZero() {
+				image = l.Image.Short()
+			}
+			wrong := l.Reason
+			if len(l.Diagnosis) > 0 {
+				wrong = l.Diagnosis[0].Text
+			}
+			runs := l.Runs
+			if !l.Known {
+				runs = "unknown"
+			}
+			line("%s\t%s\t%s\t%s\t%s\t%s\t%s", l.Board, runs, address, image, seen, l.Milestone, wrong)
+		}
+	})
+}
