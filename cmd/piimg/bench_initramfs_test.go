@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -182,8 +183,8 @@ func ownCPU(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-func median(runs []cost, of func(cost) int64) int64 {
-	all := make([]int64, 0, len(runs))
+func median[R any, V cmp.Ordered](runs []R, of func(R) V) V {
+	all := make([]V, 0, len(runs))
 	for _, r := range runs {
 		all = append(all, of(r))
 	}
