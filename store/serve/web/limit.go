@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"piimg/store/serve"
@@ -62,7 +63,8 @@ func (l *limited) Close() error { return l.close() }
 type limitedConn struct {
 	net.Conn
 	release func()
-	allowed time.Time // when the deadline of writes was set last, by ReadFrom
+	socket  syscall.RawConn // below Conn, once ReadFrom has asked for it
+	allowed time.Time       // when the deadline of writes was set last, by ReadFrom
 }
 
 func (c *limitedConn) Close() error {

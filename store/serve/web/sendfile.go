@@ -146,9 +146,14 @@ func (s *source) bytes(p serve.Piece, at, n int64) []byte {
 
 // raw is the socket below c.
 func (c *limitedConn) raw() (syscall.RawConn, error) {
+	if c.socket != nil {
+		return c.socket, nil
+	}
 	conn, ok := c.Conn.(*net.TCPConn)
 	if !ok {
 		return nil, errors.New("not a socket")
 	}
-	return conn.SyscallConn()
+	var err error
+	c.socket, err = conn.SyscallConn()
+	return c.socket, err
 }
