@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -146,5 +147,14 @@ func TestTrailsAreKept(t *testing.T) {
 	}
 	if all, err := serve.Trails(w.cfg.Dir); err != nil || len(all) != 1 {
 		t.Errorf("beside a broken one: %v, %v", all, err)
+	}
+	old := filepath.Join(w.cfg.Dir, "trail", "00000002.json")
+	if err := errors.Join(os.WriteFile(old, []byte("[]"), 0o644), os.Chtimes(old, noon, noon.Add(-40*24*time.Hour))); err != nil {
+		t.Fatal(err)
+	}
+	w.start()
+	w.front.Close()
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the trail of a board that nobody has seen for 40 days is still there")
 	}
 }

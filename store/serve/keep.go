@@ -21,6 +21,36 @@ const trailDir = "trail"
 
 func (f *Front) trailFile(id string) string { return filepath.Join(f.cfg.Dir, trailDir, id+".json") }
 
+// sweepTrails removes the trails of boards that nobody has seen for long, and of more boards
+// than are remembered those that were seen longest ago.
+func sweepTrails(dir string, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := removeTemps(dir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	var kept []fs.FileInfo
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			kept = append(kept, info)
+		}
+	}
+	slices.SortFunc(kept, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for n, info := range kept {
+		if n >= maxStations || now.Sub(info.ModTime()) > forgetAfter {
+			if err := os.Remove(filepath.Join(dir, info.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // keepTrails writes what has changed, until ctx ends.
 func (f *Front) keepTrails(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)

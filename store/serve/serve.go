@@ -222,10 +222,7 @@ func (f *Front) openDir() error {
 	if f.cache, err = openCache(f); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(f.cfg.Dir, trailDir), 0o755); err != nil {
-		return err
-	}
-	if err := removeTemps(filepath.Join(f.cfg.Dir, trailDir)); err != nil {
+	if err := sweepTrails(filepath.Join(f.cfg.Dir, trailDir), f.cfg.Now()); err != nil {
 		return err
 	}
 	if err := sweepBoards(f.boardDir(), f.cfg.Now()); err != nil {
