@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := xxd util-linux e2fsprogs dosfstools mtools fdisk bmap-tools qemu-efi-aarch64 build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo nginx-light cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
-.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-http bench-serve bench-gc soak fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,8 @@ race: ## all tests but the end-to-end ones, with the race detector
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
 	go vet ./...
-	go vet -tags e2e,big,bench ./cmd/piimg ./pipeline/format/initrd/repack ./store/mirror
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench ./...
+	go vet -tags e2e,big,bench,clients ./cmd/piimg ./pipeline/format/initrd/repack ./store/mirror
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench,clients ./...
 	go mod tidy -diff
 
 e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
@@ -68,9 +68,19 @@ bench-http: ## serve one file over HTTP as piimg and nginx (from Debian), in one
 
 bench-serve: bench-tftp bench-http ## both: what boards wait for
 
-# The packages of two TFTP servers exclude each other.
+bench-storm: .build/rivals ## boot 64 simulated boards at once from piimg, dnsmasq, tftpd-hpa and atftpd (as root), with and without loss
+	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench Storm -benchtime 1x -timeout 60m ./cmd/piimg
+
+test-clients: .build/rivals ## fetch with U-Boot, EDK2 and iPXE in QEMU, in network namespaces (as root)
+	RIVALS=$(abspath .build/rivals) go test -tags clients -run 'TestUBoot|TestEDK2|TestIPXE' -count=1 -v -timeout 20m ./cmd/piimg
+
+# The packages of two TFTP servers exclude each other, and bookworm has no iPXE for arm64.
 .build/rivals:
-	mkdir -p $@.new && cd $@.new && apt-get download -qq tftpd-hpa atftpd && for d in *.deb; do dpkg -x $$d $${d%%_*}; done
+	mkdir -p $@.new/lists/partial $@.new/cache/archives/partial
+	echo "deb $$(apt-get indextargets --format '$$(REPO_URI)' | grep -v security | head -n 1) trixie main" >$@.new/trixie
+	cd $@.new && apt-get download -qq tftpd-hpa atftpd u-boot-qemu
+	cd $@.new && for c in update "download ipxe"; do apt-get -qq -o Dir::Etc::SourceList=$$PWD/trixie -o Dir::Etc::SourceParts=/dev/null -o Dir::State::Lists=$$PWD/lists -o Dir::Cache=$$PWD/cache $$c || exit 1; done
+	cd $@.new && for d in *.deb; do dpkg -x $$d $${d%%_*}; done && rm -rf lists cache *.deb
 	mv $@.new $@
 
 bench-gc: ## find out what a store of 100,000 blobs and 10,000 manifests keeps, in a folder and on an S3 server

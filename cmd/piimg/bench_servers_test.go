@@ -1,4 +1,4 @@
-//go:build bench
+//go:build bench || clients
 
 package main
 
@@ -53,7 +53,7 @@ type served struct {
 	acct string // control group that counts its processor time, "" where there is none
 }
 
-func (r rival) start(b *testing.B, dir string) *served {
+func (r rival) start(b testing.TB, dir string) *served {
 	b.Helper()
 	args := r.args(dir, r.addr)
 	if own := filepath.Join(os.Getenv("RIVALS"), r.name, "usr/sbin", args[0]); os.Getenv("RIVALS") != "" && r.name != "dnsmasq" {
@@ -78,7 +78,7 @@ func (l load) answered() bool {
 	return err == nil && r.failed == 0
 }
 
-func (s *served) run(b *testing.B) {
+func (s *served) run(b testing.TB) {
 	b.Helper()
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
@@ -96,8 +96,9 @@ func (s *served) run(b *testing.B) {
 	})
 }
 
-// startPiimg puts a folder into a store and serves it, with flags more.
-func startPiimg(b *testing.B, dir string, flags ...string) *served {
+// startPiimg puts a folder into a store and serves it at an address, by a command that
+// begins with before.
+func startPiimg(b testing.TB, dir, at string, before ...string) *served {
 	b.Helper()
 	work := b.TempDir()
 	bin := filepath.Join(work, "piimg")
@@ -106,8 +107,8 @@ func startPiimg(b *testing.B, dir string, flags ...string) *served {
 	}
 	storeDir := filepath.Join(work, "store")
 	putFolder(b, storeDir, dir)
-	s := &served{name: "piimg", cmd: exec.Command(bin, append([]string{"serve", "--store", storeDir, "--cache", filepath.Join(work, "cache"),
-		"--tftp", "127.0.69.1:69", "--default", "bench"}, flags...)...)}
+	args := append(before, bin, "serve", "--store", storeDir, "--cache", filepath.Join(work, "cache"), "--tftp", at, "--default", "bench")
+	s := &served{name: "piimg", cmd: exec.Command(args[0], args[1:]...)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -127,7 +128,7 @@ func startPiimg(b *testing.B, dir string, flags ...string) *served {
 }
 
 // putFolder makes a folder an image that the environment bench runs.
-func putFolder(b *testing.B, at, dir string) {
+func putFolder(b testing.TB, at, dir string) {
 	b.Helper()
 	ctx := context.Background()
 	bucket, err := disk.Open(at)
@@ -169,7 +170,7 @@ func putFolder(b *testing.B, at, dir string) {
 
 // cpu is what the server and its children have used: as its control group says, else
 // without children that nobody has waited for, which are those of tftpd-hpa.
-func (s *served) cpu(b *testing.B) time.Duration {
+func (s *served) cpu(b testing.TB) time.Duration {
 	b.Helper()
 	if text, err := os.ReadFile(s.acct + "/cpuacct.usage"); err == nil {
 		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)

@@ -62,33 +62,25 @@ func BenchmarkTFTP(b *testing.B) {
 	dir := b.TempDir()
 	content := map[string][]byte{"large": benchPattern(largeFile), "small": benchPattern(smallFile), "ready": []byte("ready\n")}
 	for name, c := range content {
-		for _, folder := range []string{"", "env/bench"} {
-			path := filepath.Join(dir, folder, name)
-			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-				b.Fatal(err)
-			}
-			if err := os.WriteFile(path, c, 0o644); err != nil {
-				b.Fatal(err)
-			}
-		}
+		writeBoth(b, dir, name, c)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	servers := []*served{startPiimg(b, filepath.Join(dir, "env/bench"))}
+	servers := []*served{startPiimg(b, filepath.Join(dir, "env/bench"), "127.0.69.1:69")}
 	for _, r := range rivals {
 		servers = append(servers, r.start(b, dir))
 	}
 	runs := map[tftpWork]map[string][]tftpRun{}
-	for b.Loop() {
-		for _, w := range tftpWorks {
-			if runs[w] == nil {
-				runs[w] = map[string][]tftpRun{}
+	for _, w := range tftpWorks {
+		b.Run(w.String(), func(b *testing.B) {
+			runs[w] = map[string][]tftpRun{}
+			for b.Loop() {
+				for _, s := range servers {
+					runs[w][s.name] = append(runs[w][s.name], w.on(b, s, content[w.file]))
+				}
 			}
-			for _, s := range servers {
-				runs[w][s.name] = append(runs[w][s.name], w.on(b, s, content[w.file]))
-			}
-		}
+		})
 	}
 	printTFTP(servers, runs)
 }
@@ -141,6 +133,9 @@ func printTFTP(servers []*served, runs map[tftpWork]map[string][]tftpRun) {
 	fmt.Fprintln(out, "\nWORK\tSERVER\tMB/S\tPIIMG IS\tCPU S/GB\tPIIMG HAS\tREPEATED\tFAILED\tPRIVATE MB")
 	for _, w := range tftpWorks {
 		ours := runs[w]["piimg"]
+		if len(ours) == 0 {
+			continue // not asked for
+		}
 		rate, perGB := middle(ours, tftpRun.rate).rate(), middle(ours, tftpRun.perGB).perGB()
 		for _, s := range servers {
 			all := runs[w][s.name]

@@ -261,8 +261,8 @@ func (w waker) drain() {
 
 func (w waker) close() { unix.Close(w.fd) }
 
-// wait returns when one of the sockets has datagrams, w was woken, or d is over. It says
-// which sockets are readable.
+// wait returns when one of the sockets has datagrams, w was woken, or d is over. What it
+// returns says so, of w first and then of the sockets in order.
 func wait(w waker, sockets []*socket, fds []unix.PollFd, d time.Duration) []unix.PollFd {
 	fds = append(fds[:0], unix.PollFd{Fd: int32(w.fd), Events: unix.POLLIN})
 	for _, s := range sockets {
@@ -281,7 +281,7 @@ func wait(w waker, sockets []*socket, fds []unix.PollFd, d time.Duration) []unix
 	if fds[0].Revents != 0 {
 		w.drain()
 	}
-	return fds[1:]
+	return fds
 }
 
 // pathMTU is the largest packet that the way to p carries as far as this host knows.
