@@ -59,17 +59,17 @@ func (l lab) start(out io.Writer, in io.Reader, args ...string) {
 }
 
 // machine starts a guest with firmware, and returns its console.
-func (l lab) machine(firmware string) *console {
+func (l lab) machine(firmware string) *serial {
 	l.t.Helper()
-	c := newConsole(l.t)
+	c := newSerial(l.t)
 	l.start(c, c.keys, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nographic", "-no-reboot", "-bios", firmware,
 		"-netdev", "tap,id=n0,ifname=tap0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:00:00:44,romfile=",
 		"-device", "virtio-rng-pci")
 	return c
 }
 
-// console is a serial line: what it says, and a way to type.
-type console struct {
+// serial is a serial line: what it says, and a way to type.
+type serial struct {
 	t      *testing.T
 	keys   io.Reader
 	typing io.Writer
@@ -77,22 +77,22 @@ type console struct {
 	text   bytes.Buffer
 }
 
-func newConsole(t *testing.T) *console {
+func newSerial(t *testing.T) *serial {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(); w.Close() })
-	return &console{t: t, keys: r, typing: w, said: make(chan []byte, 1024)}
+	return &serial{t: t, keys: r, typing: w, said: make(chan []byte, 1024)}
 }
 
-func (c *console) Write(b []byte) (int, error) {
+func (c *serial) Write(b []byte) (int, error) {
 	c.said <- bytes.Clone(b)
 	return len(b), nil
 }
 
 // want waits until the console has said what, and forgets everything up to it.
-func (c *console) want(what string, within time.Duration) string {
+func (c *serial) want(what string, within time.Duration) string {
 	c.t.Helper()
 	end := time.After(within)
 	for {
@@ -112,7 +112,7 @@ func (c *console) want(what string, within time.Duration) string {
 	}
 }
 
-func (c *console) say(line string) { fmt.Fprintln(c.typing, line) }
+func (c *serial) say(line string) { fmt.Fprintln(c.typing, line) }
 
 // clientsFolder is what the guests fetch: a kernel that EFI can start, and a file of whose
 // every block something is known.

@@ -198,12 +198,12 @@ func cachedFile(t *testing.T, hex string) string {
 // that end within a line's end.
 func TestNetasciiOptions(t *testing.T) {
 	text := strings.Repeat("line\n\rx\n", 500)
-	front, _ := servetest.NewFront(t, map[string][]byte{"cmdline.txt": []byte(text)})
+	front, _ := servetest.NewFront(t, map[string][]byte{"overlays.txt": []byte(text)})
 	s := listen(t, tftp.Config{}, front)
 	want := strings.NewReplacer("\n", "\r\n", "\r", "\r\x00").Replace(text)
 	for size := 8; size < 17; size++ {
 		r := newRaw(t, s.Addr())
-		r.write(r.listen, fmt.Appendf(nil, "\x00\x01%s/cmdline.txt\x00NetASCII\x00tsize\x000\x00blksize\x00%d\x00", servetest.BoardID, size))
+		r.write(r.listen, fmt.Appendf(nil, "\x00\x01%s/overlays.txt\x00NetASCII\x00tsize\x000\x00blksize\x00%d\x00", servetest.BoardID, size))
 		if got := r.options()["tsize"]; got != fmt.Sprint(len(want)) {
 			t.Fatalf("size %s, want %d", got, len(want))
 		}

@@ -357,13 +357,13 @@ func TestFaultRow35RollOver(t *testing.T) {
 }
 
 func TestNetascii(t *testing.T) {
-	front, _ := servetest.NewFront(t, map[string][]byte{"cmdline.txt": []byte("one\ntwo\n")})
+	front, _ := servetest.NewFront(t, map[string][]byte{"overlays.txt": []byte("one\ntwo\n")})
 	s := listen(t, tftp.Config{}, front)
 	c, err := lib.NewClient(s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	from, err := c.Receive(servetest.BoardID+"/cmdline.txt", "netascii")
+	from, err := c.Receive(servetest.BoardID+"/overlays.txt", "netascii")
 	if err != nil {
 		t.Fatal(err)
 	}
