@@ -142,10 +142,15 @@ func (s *Store) PutImage(ctx context.Context, i Image, r Record) (Digest, error)
 // one that is missing and ErrCorrupt for one of another size.
 func (s *Store) Complete(ctx context.Context, i *Image) error {
 	missing, err := s.Blobs().Missing(ctx, i.Blobs())
-	if err != nil || len(missing) == 0 {
+	if err != nil {
 		return err
 	}
-	return s.lacks(ctx, i, missing[0])
+	for _, b := range missing {
+		if err := s.lacks(ctx, i, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lacks is the error for a blob of i that is not stored as it has to be.
@@ -153,6 +158,9 @@ func (s *Store) lacks(ctx context.Context, i *Image, b Blob) error {
 	have, err := s.bucket.Stat(ctx, BlobKey(b.Digest))
 	if err != nil {
 		return fmt.Errorf("blob %s of %d bytes (%s): %w", b.Digest.Short(), b.Size, i.using(b), err)
+	}
+	if have.Size == b.Size {
+		return nil // somebody has just written it
 	}
 	return fmt.Errorf("blob %s (%s) has %d bytes, not %d: %w", b.Digest.Short(), i.using(b), have.Size, b.Size, ErrCorrupt)
 }

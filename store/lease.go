@@ -317,18 +317,19 @@ type Held struct {
 // Leases are the leases in force at the time now of the store's clock, and the keys of
 // those that have ended. One that cannot be read is an error.
 func (s *Store) Leases(ctx context.Context, now time.Time) (live []Held, ended []string, err error) {
-	for info, err := range s.bucket.List(ctx, leaseFolder, "") {
-		if err != nil {
-			return nil, nil, fmt.Errorf("list leases: %w", err)
-		}
-		h, err := s.lease(ctx, info)
+	keys, err := s.leaseKeys(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list leases: %w", err)
+	}
+	for _, key := range keys {
+		h, err := s.lease(ctx, key)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			// released meanwhile: its roots are there, or it left none
 		case err != nil:
 			return nil, nil, err
 		case h.Until.Before(now):
-			ended = append(ended, info.Key)
+			ended = append(ended, key)
 		default:
 			live = append(live, h)
 		}
@@ -336,8 +337,30 @@ func (s *Store) Leases(ctx context.Context, now time.Time) (live []Held, ended [
 	return live, ended, nil
 }
 
-func (s *Store) lease(ctx context.Context, info Info) (Held, error) {
-	doc, err := readObject(ctx, s.bucket, info.Key, maxLeaseLen)
+// leaseKeys lists the leases twice, for a lease is written again while it is in force: some
+// file systems do not list a name that is just being given to another file. While a sweep
+// is under way nobody writes a lease twice within a second.
+func (s *Store) leaseKeys(ctx context.Context) ([]string, error) {
+	seen := map[string]bool{}
+	for range 2 {
+		for info, err := range s.bucket.List(ctx, leaseFolder, "") {
+			if err != nil {
+				return nil, err
+			}
+			seen[info.Key] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(seen)), nil
+}
+
+// lease reads a lease. Its time is read first: one that is written again in between lives
+// longer than that says.
+func (s *Store) lease(ctx context.Context, key string) (Held, error) {
+	info, err := s.bucket.Stat(ctx, key)
+	if err != nil {
+		return Held{}, err
+	}
+	doc, err := readObject(ctx, s.bucket, key, maxLeaseLen)
 	if err != nil {
 		return Held{}, err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -44,6 +45,9 @@ type Link struct {
 	Seq  int64  `json:"seq"`
 	Prev Digest `json:"prev"` // the Digest of entry Seq-1, zero for entry 1
 }
+
+// maxUnlisted is how many entries may be written while a log is listed.
+const maxUnlisted = 64
 
 // maxEntryLen bounds a stored entry, in bytes.
 const maxEntryLen = 256 << 10
@@ -89,8 +93,8 @@ func (l Log) Head(ctx context.Context, hint int64) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if seq != head+1 {
-			return Entry{}, fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, head, ErrCorrupt)
+		if err := l.gapless(ctx, head, seq); err != nil {
+			return Entry{}, err
 		}
 		head = seq
 	}
@@ -126,23 +130,47 @@ func (l Log) All(ctx context.Context) iter.Seq2[Entry, error] {
 				yield(Entry{}, fmt.Errorf("list %s: %w", l.prefix, err))
 				return
 			}
-			e, err := l.follow(ctx, last, info.Key)
-			if !yield(e, err) || err != nil {
+			seq, err := l.Seq(info.Key)
+			if err == nil {
+				err = l.gapless(ctx, last.Seq, seq)
+			}
+			for next := last.Seq + 1; err == nil && next <= seq; next++ {
+				if last, err = l.follow(ctx, last); err == nil && !yield(last, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(Entry{}, err)
 				return
 			}
-			last = e
 		}
 	}
 }
 
-// follow reads the entry at key, which has to be the successor of last.
-func (l Log) follow(ctx context.Context, last Entry, key string) (Entry, error) {
-	want := l.Next(last)
-	if seq, err := l.Seq(key); err != nil {
-		return Entry{}, err
-	} else if seq != want.Seq {
-		return Entry{}, fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, last.Seq, ErrCorrupt)
+// gapless says by nil that all entries after the one numbered last and before that numbered
+// seq are there, though a list has not shown them: it need not show what is written while it
+// is made, and then shows what is written later.
+func (l Log) gapless(ctx context.Context, last, seq int64) error {
+	gap := fmt.Errorf("list %s: entry %d follows entry %d: %w", l.prefix, seq, last, ErrCorrupt)
+	if seq <= last || seq-last > maxUnlisted {
+		return gap
 	}
+	for n := last + 1; n < seq; n++ {
+		_, err := l.bucket.Stat(ctx, l.Key(n))
+		if errors.Is(err, fs.ErrNotExist) {
+			return gap
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow reads the successor of last.
+func (l Log) follow(ctx context.Context, last Entry) (Entry, error) {
+	want := l.Next(last)
+	key := l.Key(want.Seq)
 	doc, err := readObject(ctx, l.bucket, key, maxEntryLen)
 	if err != nil {
 		return Entry{}, err

@@ -216,6 +216,24 @@ func TestHistoryCountsDifferentImages(t *testing.T) {
 	}
 }
 
+// TestUnlistedEntry: an entry that is written while a log is listed, and that the list does
+// not show, is no gap, and keeps its image.
+func TestUnlistedEntry(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, l := range "abc" {
+			w.promote("dev", w.publish(string(l)))
+		}
+		w.pass(15 * day)
+		w.bucket.hidden = "envs/dev/log/0000000002.json"
+		o := w.options()
+		o.Grace = -1
+		w.collect(o)
+		if got := w.kernels("abc"); got != "abc" {
+			t.Errorf("kernels = %s; want all", got)
+		}
+	})
+}
+
 // TestReferrersLiveWithTheirSubject: what is said about an image stays as long as it does,
 // and goes with it.
 func TestReferrersLiveWithTheirSubject(t *testing.T) {

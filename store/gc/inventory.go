@@ -2,7 +2,9 @@ package gc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strconv"
 	"strings"
@@ -39,8 +41,11 @@ type blobInfo struct {
 // logKeys is a log as its keys tell it.
 type logKeys struct {
 	name  string
-	times []time.Time // when entry n+1 was written, by the store's clock
+	times []time.Time // when entry n+1 was written, by the store's clock; zero where that was not listed
 }
+
+// maxUnlisted is how many entries of a log may be written while it is listed.
+const maxUnlisted = 64
 
 // takeInventory lists the objects under each prefix. A key whose kind is not known is an
 // error: it may be a root.
@@ -49,15 +54,36 @@ func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*in
 		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, again: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
 		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{},
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listsAtATime)
 	for _, p := range parts(b, prefixes) {
-		g.Go(func() error { return v.list(ctx, b, p) })
+		g.Go(func() error { return v.list(gctx, b, p) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return v, nil
+	return v, errors.Join(fillGaps(ctx, b, "envs/", v.envs), fillGaps(ctx, b, "boards/", v.boards))
+}
+
+// fillGaps looks for the entries of logs that were not listed: a list need not show what is
+// written while it is made, and then shows what is written later.
+func fillGaps(ctx context.Context, b store.Bucket, folder string, logs map[string]*logKeys) error {
+	for name, l := range logs {
+		for n, at := range l.times {
+			if !at.IsZero() {
+				continue
+			}
+			info, err := b.Stat(ctx, fmt.Sprintf("%s%s/log/%010d.json", folder, name, n+1))
+			if errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%s%s/log/%010d.json follows entry %d: %w", folder, name, n+2, n, store.ErrCorrupt)
+			}
+			if err != nil {
+				return err
+			}
+			l.times[n] = info.Time
+		}
+	}
+	return nil
 }
 
 // listsAtATime bounds what a server has to do at once: some read a whole folder for each
@@ -217,9 +243,10 @@ func addEntry(logs map[string]*logKeys, info store.Info, rest string) error {
 		l = &logKeys{name: name}
 		logs[name] = l
 	}
-	if seq != int64(len(l.times))+1 {
+	if gap := seq - int64(len(l.times)) - 1; gap < 0 || gap > maxUnlisted {
 		return fmt.Errorf("%s follows entry %d: %w", info.Key, len(l.times), store.ErrCorrupt)
 	}
+	l.times = append(l.times, make([]time.Time, seq-int64(len(l.times))-1)...)
 	l.times = append(l.times, info.Time)
 	return nil
 }

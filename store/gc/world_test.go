@@ -43,6 +43,7 @@ type timed struct {
 	mu     sync.Mutex
 	writes []string
 	before func(op, key string) error // called before each operation; may be nil
+	hidden string                     // a key that lists do not show
 }
 
 func (b *timed) wrote(op, key string, err error) error {
@@ -116,7 +117,11 @@ func (b *timed) List(ctx context.Context, prefix, after string) iter.Seq2[store.
 			yield(store.Info{}, err)
 			return
 		}
-		b.Bucket.List(ctx, prefix, after)(yield)
+		for info, err := range b.Bucket.List(ctx, prefix, after) {
+			if (err != nil || info.Key != b.hidden) && !yield(info, err) {
+				return
+			}
+		}
 	}
 }
 
