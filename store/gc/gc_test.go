@@ -316,6 +316,10 @@ func TestTidy(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		branch := w.store.Steps().In("branch")
+		if err := branch.Put(t.Context(), "r", "s", store.Step{Key: gone, Outputs: []store.File{store.NewFile("out", 0o644, w.put("orphan"))}}); err != nil {
+			t.Fatal(err)
+		}
 		l := w.store.NewLease(store.LeaseOptions{Now: w.clock.now})
 		if err := l.Hold(t.Context(), store.Bytes(nil).Blob()); err != nil {
 			t.Fatal(err)
@@ -323,8 +327,8 @@ func TestTidy(t *testing.T) {
 		defer l.Release(t.Context())
 		w.pass(2 * day)
 		r := w.twice(w.options())
-		if r.Tidied.Steps != 1 || r.Removed.Blobs != 1 {
-			t.Errorf("report = %+v; want one step and one blob gone", r)
+		if r.Tidied.Steps != 2 || r.Removed.Blobs != 1 {
+			t.Errorf("report = %+v; want two steps and one blob gone", r)
 		}
 		if _, err := w.store.Steps().Get(t.Context(), kept); err != nil {
 			t.Errorf("the step whose output is kept: %v", err)

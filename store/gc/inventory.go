@@ -163,7 +163,7 @@ func (v *inventory) add(info store.Info) error {
 		name, _, _ := strings.Cut(rest, "/")
 		v.proposals[name] = true
 	case "cache":
-		if strings.HasPrefix(rest, "steps/") {
+		if strings.HasPrefix(rest, "steps/") || strings.HasPrefix(rest, "scopes/") && strings.Contains(rest, "/steps/") {
 			v.steps = append(v.steps, info)
 		}
 	case "quarantine":
