@@ -35,7 +35,7 @@ func (f fleet) Assigned(ctx context.Context, id string) (serve.Assignment, error
 func (f fleet) assignment(ctx context.Context, a board.Assignment) (serve.Assignment, error) {
 	if !a.Image.IsZero() {
 		if err := f.guard.image(ctx, f.store, a.Image); err != nil {
-			return serve.Assignment{}, fmt.Errorf("board %s: %w", a.Board, err)
+			return serve.Assignment{}, serve.Refused{Err: fmt.Errorf("board %s: %w", a.Board, err)}
 		}
 	}
 	found := serve.Assignment{

@@ -16,3 +16,12 @@ func (t trouble) Error() string { return t.err.Error() }
 func (t trouble) Is(target error) bool {
 	return target != fs.ErrNotExist && errors.Is(t.err, target)
 }
+
+// Refused is the error of a Fleet that knows what a board has been told, and that it must
+// not have it: what boards get that nobody has told anything is not for this one.
+type Refused struct{ Err error }
+
+func (r Refused) Error() string { return r.Err.Error() }
+
+// Unwrap is the reason.
+func (r Refused) Unwrap() error { return r.Err }

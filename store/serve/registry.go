@@ -100,10 +100,12 @@ func (f *Front) canonical(id string) string {
 }
 
 // told is what the fleet said of the board id when it was last asked for all, and false
-// where it never was.
-func (f *Front) told(id string) (Assignment, bool) {
+// where err, of asking it now, leaves no way to know.
+func (f *Front) told(id string, err error) (Assignment, bool) {
 	r := f.boards.Load()
-	return r.boards[id], r.boards != nil
+	a, listed := r.boards[id]
+	var refused Refused
+	return a, listed || r.boards != nil && !errors.As(err, &refused)
 }
 
 // registered are the images that boards have been told to run.

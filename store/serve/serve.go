@@ -28,7 +28,8 @@ type Fleet interface {
 	Board(name string) (id string, ok bool)
 
 	// Assigned is what the board has been told to run. The error wraps
-	// io/fs.ErrNotExist where nobody has told it anything.
+	// io/fs.ErrNotExist where nobody has told it anything, and is a Refused where that
+	// must not be served.
 	Assigned(ctx context.Context, board string) (Assignment, error)
 
 	// Head is what env runs now, for a front end that gives boards good, zero for none.

@@ -333,7 +333,7 @@ func (f *Front) assignment(ctx context.Context, st *station) (Assignment, error)
 		return now, nil
 	}
 	if last == nil {
-		told, ok := f.told(st.id)
+		told, ok := f.told(st.id, err)
 		if !ok {
 			return Assignment{}, err
 		}
