@@ -203,9 +203,19 @@ func (a *apt) update(ctx context.Context) error {
 	// A repository that cannot be reached, or is not signed, would be a warning.
 	_, err := a.command(ctx, "", "apt-get", "-o", "APT::Update::Error-Mode=any", "update")
 	if err != nil {
-		return fmt.Errorf("fetch the index: %w", err)
+		return &indexError{fmt.Errorf("fetch the index: %w", err)}
 	}
 	return nil
+}
+
+// indexError: there is no index, or it does not have what is asked for.
+type indexError struct{ error }
+
+func (e *indexError) Unwrap() error { return e.error }
+
+// Hint is what to do about it.
+func (e *indexError) Hint() string {
+	return "see to the name, and to suite, components and archive of the source: where they say nothing, the archives of this machine's apt are asked"
 }
 
 // hasIndex says whether an index was fetched before.
@@ -231,7 +241,7 @@ func (p debPkg) file() string { return p.name + "_" + p.arch + ".deb" }
 func (a *apt) lookup(ctx context.Context, spec string) (debPkg, error) {
 	out, err := a.command(ctx, "", "apt-cache", "show", "--no-all-versions", spec)
 	if err != nil || !strings.HasPrefix(out, "Package:") {
-		return debPkg{}, fmt.Errorf("package %s for %s: %w", spec, a.arch, fs.ErrNotExist)
+		return debPkg{}, &indexError{fmt.Errorf("package %s for %s is not in the archive's index: %w", spec, a.arch, fs.ErrNotExist)}
 	}
 	stanza, _, _ := strings.Cut(out, "\n\n")
 	field := map[string]string{}

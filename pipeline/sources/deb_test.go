@@ -162,15 +162,19 @@ func TestDebRefused(t *testing.T) {
 		want   string
 	}{
 		"unsigned":       {recipes.Source{Deb: "one", Archive: "unsigned.list"}, "does not have a Release file"},
-		"unknown":        {recipes.Source{Deb: "none", Archive: "trusted.list"}, "package none for arm64: file does not exist"},
-		"old":            {recipes.Source{Deb: "one=0.9", Archive: "trusted.list"}, "package one=0.9 for arm64: file does not exist"},
-		"other arch":     {recipes.Source{Deb: "one:armhf", Archive: "trusted.list"}, "for armhf: file does not exist"},
+		"unknown":        {recipes.Source{Deb: "none", Archive: "trusted.list"}, "package none for arm64 is not in the archive's index"},
+		"old":            {recipes.Source{Deb: "one=0.9", Archive: "trusted.list"}, "package one=0.9 for arm64 is not in the archive's index"},
+		"other arch":     {recipes.Source{Deb: "one:armhf", Archive: "trusted.list"}, "for armhf is not in the archive's index"},
 		"no dependency":  {recipes.Source{Deb: "one", Archive: "trusted.list", Depends: []string{"x-*"}}, "depends on nothing that matches x-*"},
 		"dependency not": {recipes.Source{Deb: "one", Archive: "trusted.list", Depends: []string{"two"}}, "package two for arm64"},
 	} {
 		_, err := fetch(t, sources.Deb{}, tt.source, pipeline.FetchEnv{Dir: r.dir, Cache: t.TempDir()})
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+		var hinted interface{ Hint() string }
+		if name != "no dependency" && !errors.As(err, &hinted) {
+			t.Errorf("%s: %v says nothing of what to do", name, err)
 		}
 	}
 }
