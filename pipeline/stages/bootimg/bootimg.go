@@ -28,7 +28,7 @@ type params struct {
 }
 
 func (Stage) Name() string { return "bootimg" }
-func (Stage) Version() int { return 1 }
+func (Stage) Version() int { return 2 }
 
 // Plan asks for a ramdisk where the recipe does.
 func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
@@ -53,7 +53,7 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 }
 
 // licences are shipped with the firmware, wherever that is.
-var licences = []string{"LICENSE.broadcom", "LICENCE.broadcom"}
+var licences = []string{"LICENSE.broadcom", "LICENCE.broadcom", "copyright"}
 
 // outer is the config.txt beside the ramdisk.
 const outer = "# Written by piimg: all that counts is in boot.img.\nboot_ramdisk=1\n"

@@ -35,7 +35,7 @@ from = "fw"
 path = "fw"
 [output]
 ` + output,
-		Files: map[string]string{"kernel": "", "x.dtb": "", "fw/start4.elf": "s", "fw/fixup4.dat": "f", "fw/LICENCE.broadcom": "l"},
+		Files: map[string]string{"kernel": "", "x.dtb": "", "fw/start4.elf": "s", "fw/fixup4.dat": "f", "fw/LICENCE.broadcom": "l", "fw/copyright": "c"},
 	}
 }
 
@@ -47,7 +47,7 @@ func TestRamdisk(t *testing.T) {
 	for _, f := range files {
 		names = append(names, f.Path)
 	}
-	if d := cmp.Diff([]string{"LICENCE.broadcom", "boot.img", "boot.sig", "config.txt", "fixup4.dat", "start4.elf"}, names); d != "" {
+	if d := cmp.Diff([]string{"LICENCE.broadcom", "boot.img", "boot.sig", "config.txt", "copyright", "fixup4.dat", "start4.elf"}, names); d != "" {
 		t.Errorf("files (-want +got):\n%s", d)
 	}
 	if got := stagetest.Read(t, fsys, "config.txt"); !strings.Contains(got, "\nboot_ramdisk=1\n") {

@@ -23,8 +23,9 @@ type params struct {
 }
 
 // licences are the names under which the firmware's licence is shipped; Raspberry Pi
-// spells it with a C and gokrazy with an S.
-var licences = []string{"LICEN[CS]E.broadcom"}
+// spells it with a C and gokrazy with an S, and Debian, of whose package an image may be the
+// source, has it in a copyright file.
+var licences = []string{"LICEN[CS]E.broadcom", "copyright"}
 
 func (Stage) Name() string { return "firmware" }
 func (Stage) Version() int { return 1 }
