@@ -30,6 +30,9 @@ func (Git) Takes(s recipes.Source) bool { return s.Git != "" }
 // commitID is a full name of a commit.
 var commitID = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
 
+// shortID may be the beginning of a commit's name, which a server does not complete.
+var shortID = regexp.MustCompile(`^[0-9a-f]{7,39}$`)
+
 // Fetch returns the files of the commit that pin names, or that the recipe's revision
 // means today.
 func (Git) Fetch(ctx context.Context, s recipes.Source, pin *recipes.Pin, env pipeline.FetchEnv) (pipeline.Fetched, error) {
@@ -100,6 +103,9 @@ func (g *repo) commit(ctx context.Context, rev string) (string, error) {
 	if _, err := g.git(ctx, nil, "fetch", "-q", "--no-tags", "--depth=1", g.url, rev); err == nil {
 		return g.git(ctx, nil, "rev-parse", "-q", "--verify", "FETCH_HEAD^{commit}")
 	} else if !commitID.MatchString(rev) || ctx.Err() != nil {
+		if shortID.MatchString(rev) {
+			err = fmt.Errorf("%w; if it is a commit, write all of its 40 digits", err)
+		}
 		return "", fmt.Errorf("fetch revision %s of %s: %w", rev, g.url, err)
 	}
 	// Not every server gives a commit by its name: take all that has a name.

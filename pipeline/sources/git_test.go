@@ -114,6 +114,7 @@ func TestGitRefused(t *testing.T) {
 	for name, tt := range map[string]struct{ url, rev, want string }{
 		"no revision":   {"file://" + g.dir, "v9", "fetch revision v9 of file://"},
 		"no commit":     {"file://" + g.dir, strings.Repeat("ab", 20), "is in no branch and no tag"},
+		"short commit":  {"file://" + g.dir, "e991fa0716", "write all of its 40 digits"},
 		"no repository": {"file://" + t.TempDir(), "main", "fetch revision main of file://"},
 	} {
 		_, err := fetch(t, sources.Git{}, recipes.Source{Git: tt.url, Rev: tt.rev}, pipeline.FetchEnv{Cache: t.TempDir()})
