@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"piimg/store"
 	"piimg/store/layout"
 )
 
@@ -30,6 +32,8 @@ what they were.` + "\n" + exitCodes,
 	}
 }
 
+const damagedExport = "nothing was stored: export it again, or carry it here again"
+
 func (a *app) runImport(ctx context.Context, from string) error {
 	if from == "-" {
 		spooled, err := a.spool()
@@ -40,12 +44,15 @@ func (a *app) runImport(ctx context.Context, from string) error {
 		from = spooled
 	}
 	l, err := layout.Open(ctx, from)
+	if errors.Is(err, store.ErrCorrupt) {
+		return hint(fmt.Errorf("import: %w", err), damagedExport)
+	}
 	if err != nil {
 		return fmt.Errorf("import: %w", err)
 	}
 	defer l.Close()
 	if err := l.Verify(ctx); err != nil {
-		return hint(fmt.Errorf("import %s: %w", from, err), "nothing was stored: export it again, or carry it here again")
+		return hint(fmt.Errorf("import %s: %w", from, err), damagedExport)
 	}
 	s, err := a.makeStore(ctx)
 	if err != nil {

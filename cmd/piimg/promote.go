@@ -84,7 +84,7 @@ func (o stepOptions) head() (*int64, error) {
 	return &n, nil
 }
 
-// promotion finds the image and asks for the rules.
+// promotion finds the image, fetches it if it is in another store, and asks for the rules.
 func promotion(ctx context.Context, a *app, s *store.Store, ref, name string, o stepOptions) (env.PromoteOptions, error) {
 	if err := store.CheckEnv(name); err != nil {
 		return env.PromoteOptions{}, usageError{err}
@@ -108,7 +108,10 @@ func promotion(ctx context.Context, a *app, s *store.Store, ref, name string, o 
 	if o.expires > 0 {
 		p.Expires = a.now().Add(time.Duration(o.expires))
 	}
-	return p, nil
+	if p.From != nil {
+		err = a.bring(ctx, s, p)
+	}
+	return p, err
 }
 
 func promote(ctx context.Context, a *app, s *store.Store, ref, name string, o stepOptions) (env.Entry, error) {

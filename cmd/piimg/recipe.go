@@ -9,7 +9,7 @@ import (
 )
 
 func newRecipe(a *app) *cobra.Command {
-	c := &cobra.Command{Use: "recipe", Short: "Look at recipes"}
+	c := &cobra.Command{Use: "recipe", Short: "Look at recipes", Example: "  piimg recipe show recipes/quickstart.toml"}
 	c.AddCommand(&cobra.Command{
 		Use:   "show RECIPE",
 		Short: "Print a recipe with everything that it extends and all defaults",

@@ -202,8 +202,6 @@ func hintOf(err error) string {
 		return "http:// is for piimg serve and for looking: build, promote and set boards on the store itself"
 	case errors.Is(err, newc.ErrLimit):
 		return "if you trust it, raise the limit: [initramfs.limits] in a recipe, --limit of piimg initramfs"
-	case errors.Is(err, newc.ErrLimit):
-		return "if you trust it, raise the limit: [initramfs.limits] in a recipe, --limit of piimg initramfs"
 	case errors.Is(err, store.ErrConflict):
 		return "look at what changed with piimg history, and try again"
 	case errors.Is(err, store.ErrCorrupt):

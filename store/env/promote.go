@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"piimg/store"
+	"piimg/store/yank"
 )
 
 // PromoteOptions say what is promoted where, and by whom. Env, Image and Actor are required.
@@ -36,6 +37,33 @@ func Promote(ctx context.Context, s *store.Store, o PromoteOptions) (Entry, erro
 		return Entry{}, fmt.Errorf("promote %s to %s: %w", o.Image.Short(), o.Env, err)
 	}
 	return e, nil
+}
+
+// Ask says what Promote would refuse whatever the image holds: for those who copy it first.
+// It needs nothing of the image in the store; Promote asks all of it again, and the rest.
+func Ask(ctx context.Context, s *store.Store, o PromoteOptions) error {
+	if err := o.ask(ctx, s); err != nil {
+		return fmt.Errorf("promote %s to %s: %w", o.Image.Short(), o.Env, err)
+	}
+	return nil
+}
+
+func (o PromoteOptions) ask(ctx context.Context, s *store.Store) error {
+	head, err := head(ctx, s, o.Env)
+	if err != nil {
+		return err
+	}
+	if err := o.who().check(o.Env, head); err != nil || head.Image == o.Image {
+		return err
+	}
+	if err := o.Rules.saysWhy(o.Env, o.Reason); err != nil {
+		return err
+	}
+	now := o.who().clock()
+	if err := yank.Check(ctx, s, o.Image, o.Rules.TrustedYank(now)); err != nil {
+		return err
+	}
+	return o.comesFrom(ctx, s, now)
 }
 
 func (o PromoteOptions) who() who {
