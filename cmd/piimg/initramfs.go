@@ -27,7 +27,8 @@ func newInitramfs(a *app) *cobra.Command {
 		Short: "Look into an initramfs, and change it",
 		Long: `initramfs shows the root file system that a kernel makes of all archives of an initramfs:
 later entries win, hard links share their content, entries without a parent are dropped.
-What is looked at is a file, or the initramfs of an image of the store.` + "\n" + exitCodes,
+What is looked at is a file, or the initramfs of an image of the store. Of a damaged one
+they show what a kernel has by then, and end with 3.` + "\n" + exitCodes,
 		Example: `  piimg initramfs ls prod 'etc/**'
   piimg initramfs cat rootfs.cpio.gz etc/os-release
   piimg initramfs diff prod staging
@@ -48,7 +49,7 @@ func newInitramfsLs(a *app, l *limitFlag) *cobra.Command {
   piimg initramfs ls rootfs.cpio.gz 'usr/bin/*'`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			entries, err := a.entries(cmd.Context(), args[0], *l, asJSON)
+			entries, damage, err := a.entries(cmd.Context(), args[0], *l, asJSON)
 			if err != nil {
 				return err
 			}
@@ -58,12 +59,12 @@ func newInitramfsLs(a *app, l *limitFlag) *cobra.Command {
 				}
 			}
 			if asJSON {
-				return a.printJSON(entries)
+				return cmp.Or(a.printJSON(entries), damage)
 			}
 			for _, e := range entries {
 				fmt.Fprintln(a.out, printable(e.Line()))
 			}
-			return nil
+			return damage
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the entries as JSON, with the digest of each file")
@@ -94,7 +95,8 @@ func newInitramfsCat(a *app, l *limitFlag) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return inspect.Cat(src, args[1], a.out)
+			problems, err := inspect.Cat(src, args[1], a.out)
+			return cmp.Or(err, a.warnOf(problems))
 		},
 	}
 }
@@ -107,23 +109,27 @@ func newInitramfsDiff(a *app, l *limitFlag) *cobra.Command {
 		Example: "  piimg initramfs diff prod staging",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			old, err := a.entries(cmd.Context(), args[0], *l, true)
+			old, damage, err := a.entries(cmd.Context(), args[0], *l, true)
 			if err != nil {
 				return err
 			}
-			new, err := a.entries(cmd.Context(), args[1], *l, true)
+			new, more, err := a.entries(cmd.Context(), args[1], *l, true)
 			if err != nil {
 				return err
 			}
+			damage = cmp.Or(damage, more)
 			changes := inspect.CompareEntries(old, new)
-			if asJSON {
-				return a.printJSON(changes)
-			}
-			if len(changes) == 0 {
+			switch {
+			case asJSON:
+				err = a.printJSON(changes)
+			case len(changes) > 0:
+				err = a.printEntryChanges(changes)
+			case damage != nil:
+				a.ui.say("no entry differs before the damage")
+			default:
 				a.ui.say("no entry differs")
-				return nil
 			}
-			return a.printEntryChanges(changes)
+			return cmp.Or(err, damage)
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the differences as JSON")
@@ -179,20 +185,32 @@ func (a *app) printStat(s inspect.Stat) {
 	}
 }
 
-// entries are the entries of what names a file or an image. Problems are warnings.
-func (a *app) entries(ctx context.Context, what string, l limitFlag, hash bool) ([]inspect.Entry, error) {
+// entries are the entries of what names a file or an image, and errFindings beside them
+// where it is damaged. Problems are warnings.
+func (a *app) entries(ctx context.Context, what string, l limitFlag, hash bool) (entries []inspect.Entry, damage, err error) {
 	src, err := a.openInitramfs(ctx, what, l)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	entries, problems, err := inspect.Entries(src, hash)
+	damage = a.warnOf(problems)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return entries, damage, nil
+}
+
+// warnOf warns of what a kernel makes less of than it looks. Where it stops there, the
+// answer is errFindings: what comes behind is not shown.
+func (a *app) warnOf(problems []initrd.Problem) error {
+	var damage error
 	for _, p := range problems {
 		a.ui.warn("%s", printable(p.String()))
+		if p.Stop {
+			damage = errFindings
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return entries, nil
+	return damage
 }
 
 // openInitramfs is a file, or the initramfs of an image.

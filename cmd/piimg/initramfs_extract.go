@@ -48,9 +48,7 @@ func (a *app) extractInitramfs(ctx context.Context, what, dir string, globs []st
 	if err != nil {
 		return fmt.Errorf("extract %s: %w", what, err)
 	}
-	for _, problem := range tree.Problems {
-		a.ui.warn("%s", printable(problem.String()))
-	}
+	damage := a.warnOf(tree.Problems)
 	if err := p.checkMet(tree); err != nil {
 		return fmt.Errorf("extract %s: %w", what, err)
 	}
@@ -66,7 +64,7 @@ func (a *app) extractInitramfs(ctx context.Context, what, dir string, globs []st
 		return hint(fmt.Errorf("%s: %w", what, err), "remove %s before the next attempt", dir)
 	}
 	a.sayExtracted(dir, done)
-	return nil
+	return damage
 }
 
 func (a *app) sayExtracted(dir string, x overlay.Extracted) {

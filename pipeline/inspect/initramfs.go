@@ -149,30 +149,37 @@ func Find(src Source, name string) (Entry, bool, error) {
 	return entryOf(n, sums), true, err
 }
 
-// Cat writes the content of the file name. Symlinks above it are followed, and it is none.
-func Cat(src Source, name string, w io.Writer) error {
+// Cat writes the content of the file name, and says what a kernel would not unpack. Symlinks
+// above it are followed, and it is none. A file that damage cuts short is an error, after
+// what there is of it.
+func Cat(src Source, name string, w io.Writer) ([]initrd.Problem, error) {
 	tree, err := readTree(src)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	n := find(tree, name)
 	switch {
 	case n == nil && tree.Stopped() != nil:
-		return fmt.Errorf("the initramfs has no %s before it is damaged: %w", name, tree.Stopped())
+		return nil, fmt.Errorf("the initramfs has no %s before it is damaged: %w", name, tree.Stopped())
 	case n == nil:
-		return fmt.Errorf("the initramfs has no %s", name)
+		return nil, fmt.Errorf("the initramfs has no %s", name)
 	case n.Type() == newc.Symlink:
-		return fmt.Errorf("%s is a symlink to %s", name, n.Target)
+		return nil, fmt.Errorf("%s is a symlink to %s", name, n.Target)
 	case n.Type() != newc.Regular:
-		return fmt.Errorf("%s is no file", name)
+		return nil, fmt.Errorf("%s is no file", name)
 	}
-	return bodies(src, tree, func(p initrd.Place, body io.Reader) error {
+	var have int64
+	err = bodies(src, tree, func(p initrd.Place, body io.Reader) error {
 		if p != n.Data {
 			return nil
 		}
-		_, err := io.Copy(w, body)
+		have, err = io.Copy(w, body)
 		return err
 	})
+	if stopped := tree.Stopped(); err == nil && stopped != nil && have < int64(n.Size) {
+		return nil, fmt.Errorf("%s is cut off after %d of its %d bytes: %w", name, have, n.Size, stopped)
+	}
+	return tree.Problems, err
 }
 
 // EntryChange is an entry that differs.

@@ -148,12 +148,12 @@ func TestEntriesAreWhatTheKernelHas(t *testing.T) {
 	}
 	for path, text := range map[string]string{"etc/motd": "over\n", "etc/hard": "over\n"} {
 		var out bytes.Buffer
-		if err := inspect.Cat(source(b), path, &out); err != nil || out.String() != text {
+		if _, err := inspect.Cat(source(b), path, &out); err != nil || out.String() != text {
 			t.Errorf("cat %s: %q, %v", path, out.String(), err)
 		}
 	}
 	for _, path := range []string{"etc/link", "etc", "none"} {
-		if err := inspect.Cat(source(b), path, io.Discard); err == nil {
+		if _, err := inspect.Cat(source(b), path, io.Discard); err == nil {
 			t.Errorf("cat %s gave something", path)
 		}
 	}
