@@ -141,7 +141,7 @@ func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.
 	rewrites := f.mode == "repack" || f.recompress || f.normalize || len(settled.Add) == 0 && f.compression != "" && f.mode == "auto"
 	switch {
 	case f.mode == "append" && settled.Rewrites != "":
-		return nil, usageError{fmt.Errorf("%s changes %s of the base, which an archive behind it cannot", settled.Rewrites, settled.Needs)}
+		return nil, hint(usageError{fmt.Errorf("%s changes %s of the base, which an archive behind it cannot", settled.Rewrites, settled.Needs)}, "leave --mode out, or say --mode repack: the base is then written anew")
 	case f.mode == "append" && rewrites:
 		return nil, usageError{errors.New("--recompress and --normalize write the base anew, and --mode is append")}
 	case f.normalize:
