@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -187,6 +188,7 @@ func hintOf(err error) string {
 	var h interface{ Hint() string }
 	var drift *pipeline.DriftError
 	var usage usageError
+	var unreached *net.OpError
 	switch {
 	case errors.As(err, &h):
 		return h.Hint()
@@ -208,6 +210,8 @@ func hintOf(err error) string {
 		return "piimg fsck --read-data says what is damaged and whom it hits, and with --repair puts it right"
 	case errors.As(err, &usage):
 		return "piimg help shows every command, and piimg COMMAND --help its flags with examples"
+	case errors.As(err, &unreached) && unreached.Op == "dial":
+		return "see whether the server is up and can be reached from here, and whether its address is right"
 	case errors.Is(err, syscall.ENOSPC):
 		return "the disk is full: make room and run it again, what is finished is kept"
 	case errors.Is(err, syscall.EROFS):
