@@ -144,7 +144,7 @@ func TestE2EQuickstart(t *testing.T) {
 			fetchWith(t, client, command, tftp, "/by-digest/"+image+"/"+name, want)
 		}
 	}
-	boot(t, files["kernel8.img"], files["initramfs.cpio.gz"], "NAME=pi4-quickstart", "piimg: userland is up")
+	boot(t, files["kernel8.img"], files["initramfs.cpio.gz"], "NAME=pi4-quickstart", "piimg: userland is up", shellAnswer)
 }
 
 // Debian's kernel with Debian's firmware and busybox, as the archive has them today: it
@@ -214,6 +214,10 @@ func emulate(t *testing.T, args []string, want ...string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-aarch64", append(args, "-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nographic", "-no-reboot")...)
+	keyboard, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	console, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -234,9 +238,27 @@ func emulate(t *testing.T, args []string, want ...string) {
 			if want = want[1:]; len(want) == 0 {
 				return
 			}
+			if want[0] == shellAnswer {
+				go ask(ctx, keyboard)
+			}
 		}
 	}
 	t.Fatalf("the console never said %q:\n%s", want[0], seen.String())
+}
+
+// shellAnswer is what a shell on the console makes of what ask types.
+const shellAnswer = "the shell answers 42"
+
+// ask types a line every second until ctx ends: whoever reads the console may only just
+// have begun to. What is typed before the kernel has the console is never read.
+func ask(ctx context.Context, keyboard io.Writer) {
+	for ctx.Err() == nil {
+		io.WriteString(keyboard, "echo the shell answers $((6*7))\r")
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // The same digest from another clone, in a folder with a blank, by another user, in
