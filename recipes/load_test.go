@@ -379,3 +379,23 @@ type = "fifo"
 		t.Errorf("Show loses something (-want +got):\n%s", diff)
 	}
 }
+
+// TestOutput loads what is said of a card, as text and as Show prints it.
+func TestOutput(t *testing.T) {
+	laySmall(t, map[string]string{"small.toml": small + "[output]\nsdcard_img = true\nsdcard_size = \"2048M\"\nsdcard_label = \"LAB_1\"\n"})
+	got := mustLoad(t, "small.toml")
+	if diff := cmp.Diff(&Output{SDCardImg: true, SDCardSize: 2 << 30, SDCardLabel: "LAB_1"}, got.Output); diff != "" {
+		t.Errorf("Load (-want +got):\n%s", diff)
+	}
+	var b bytes.Buffer
+	if err := got.Show(&b); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "sdcard_size = \"2G\"") {
+		t.Errorf("Show prints\n%s", &b)
+	}
+	write(t, "shown.toml", b.String())
+	if diff := cmp.Diff(got.Output, mustLoad(t, "shown.toml").Output); diff != "" {
+		t.Errorf("Show loses something (-want +got):\n%s", diff)
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"piimg/pipeline/format/sdcard"
 )
 
 // Show writes the recipe as TOML after extends and defaults, each key with the place that
@@ -88,6 +90,11 @@ func (s *show) recipe() {
 		s.flag("boot_img", o.BootImg)
 		s.optional("boot_key", o.BootKey)
 		s.optional("efi", o.EFI.String())
+		s.flag("sdcard_img", o.SDCardImg)
+		if o.SDCardSize > 0 {
+			s.text("sdcard_size", sdcard.FormatSize(o.SDCardSize))
+		}
+		s.optional("sdcard_label", o.SDCardLabel)
 	}
 	if u := r.URoot; u != nil {
 		s.table("uroot")

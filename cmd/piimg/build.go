@@ -102,6 +102,9 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if len(made.Ran) == 0 {
 		a.ui.say("nothing to do: all %d steps are unchanged", len(made.Hits))
 	}
+	if o := w.recipe.Output; o != nil && o.SDCardImg {
+		a.ui.say("a card of it: piimg export %[1]s --sdcard FILE, or piimg write %[1]s DEVICE", digest.Hex()[:12])
+	}
 	return &built{digest, made.Ran, made.Hits, made.Wrote, len(findings)}, nil
 }
 

@@ -20,6 +20,7 @@ type exportTo struct {
 
 	boards []string // with tftproot
 	size   string   // with sdcard
+	label  string   // with sdcard
 }
 
 func newExport(a *app) *cobra.Command {
@@ -45,7 +46,8 @@ replaced in one step, and a folder that an older link led to stays for boards th
 
 --sdcard: a disk image with one FAT partition that holds the boot files of one image, to be
 written to an SD card. Where the name ends in .zst it is compressed. A map of the blocks
-that hold something lies beside it, for bmaptool: FILE.bmap without .zst.` + "\n" + exitCodes,
+that hold something lies beside it, for bmaptool: FILE.bmap without .zst. Size and label are
+those that the recipe of the image says under [output], unless flags say others.` + "\n" + exitCodes,
 		Example: `  piimg export prod --oci prod.tar
   piimg export prod prod~1 dev --oci /media/usb/images
   piimg export prod --oci - | ssh site-b piimg import -
@@ -71,7 +73,8 @@ that hold something lies beside it, for bmaptool: FILE.bmap without .zst.` + "\n
 	f.StringVar(&to.tftproot, "tftproot", "", "root of a TFTP server to write the boot files into")
 	f.StringSliceVar(&to.boards, "board", nil, "with --tftproot: serial number or MAC address of a board that is to get them")
 	f.StringVar(&to.sdcard, "sdcard", "", "file to write a disk image into")
-	f.StringVar(&to.size, "size", "", "with --sdcard: size of the disk, such as 512M or 4G (default: what the files need)")
+	f.StringVar(&to.size, "size", "", "with --sdcard: size of the disk, such as 512M or 4G (default: what the recipe says, or the files need)")
+	f.StringVar(&to.label, "label", "", "with --sdcard: label of the file system (default: what the recipe says, or PIIMG)")
 	return c
 }
 
@@ -93,6 +96,8 @@ func (to exportTo) check(refs []string) error {
 		err = errors.New("--board goes with --tftproot")
 	case to.sdcard == "" && to.size != "":
 		err = errors.New("--size goes with --sdcard")
+	case to.sdcard == "" && to.label != "":
+		err = errors.New("--label goes with --sdcard")
 	}
 	if err != nil {
 		return hint(usageError{err}, "piimg export IMAGE with one of --oci, --dir, --tar, --tftproot and --sdcard")

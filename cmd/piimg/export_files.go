@@ -50,7 +50,7 @@ func (a *app) exportFiles(ctx context.Context, to exportTo, ref string) error {
 	case to.tftproot != "":
 		err = a.writeTFTPRoot(ctx, b, to)
 	case to.sdcard != "":
-		err = a.writeSDCard(ctx, b, to.sdcard, to.size)
+		err = a.writeSDCard(ctx, b, to)
 	}
 	if err != nil {
 		return fmt.Errorf("export %s: %w", ref, err)

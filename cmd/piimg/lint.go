@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"piimg/pipeline"
+	"piimg/pipeline/format/bootsig"
 	"piimg/pipeline/lint"
 	"piimg/recipes"
 	"piimg/store"
@@ -31,12 +32,14 @@ of the recipe or image, or those that --board names, as it has to for a folder, 
 the root of another TFTP server.` + "\n" + exitCodes,
 		Example: `  piimg lint recipes/quickstart.toml
   piimg lint prod
-  piimg lint --board pi4b --board cm4 /srv/tftp/91cdf03d`,
+  piimg lint --board pi4b --board cm4 /srv/tftp/91cdf03d
+  piimg lint prod --board-key fleet.pub.pem       # would boards with this key start it?`,
 		Args: cobra.ExactArgs(1),
 	}
 	var models []string
+	var key string
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		findings, boards, err := runLint(cmd.Context(), a, args[0], models, o)
+		findings, boards, err := runLint(cmd.Context(), a, args[0], lintOptions{o, models, key})
 		if err != nil {
 			return err
 		}
@@ -57,20 +60,33 @@ the root of another TFTP server.` + "\n" + exitCodes,
 	}
 	buildFlags(c, &o)
 	c.Flags().StringSliceVar(&models, "board", nil, "board model to check for (see piimg recipe boards)")
+	c.Flags().StringVar(&key, "board-key", "", "public RSA key, PEM, of boards that start a signed boot.img alone (default: what the recipe says)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
 	return c
 }
 
-// runLint checks a recipe file, a folder or an image of the store, for the boards called
-// models or else for its own.
-func runLint(ctx context.Context, a *app, what string, models []string, o buildOptions) ([]lint.Finding, []recipes.Board, error) {
-	boards, err := boardsByName(models)
+// lintOptions are the flags of lint.
+type lintOptions struct {
+	buildOptions
+	models   []string
+	boardKey string // file
+}
+
+// runLint checks a recipe file, a folder or an image of the store, for the boards that the
+// options name or else for its own.
+func runLint(ctx context.Context, a *app, what string, o lintOptions) ([]lint.Finding, []recipes.Board, error) {
+	boards, err := boardsByName(o.models)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	files, own, target, err := a.toLint(ctx, what, o)
+	files, own, target, err := a.toLint(ctx, what, o.buildOptions)
 	if err != nil {
 		return nil, nil, err
+	}
+	if o.boardKey != "" {
+		if target.BootKey, err = boardKey(o.boardKey); err != nil {
+			return nil, nil, err
+		}
 	}
 	if len(boards) == 0 {
 		boards = own
@@ -95,7 +111,11 @@ func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, [
 			return nil, nil, lint.Target{}, err
 		}
 		i, _, err := w.build(ctx)
-		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe), err
+		if err != nil {
+			return nil, nil, lint.Target{}, err
+		}
+		target, err := w.lintTarget()
+		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, target, err
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
@@ -119,7 +139,34 @@ func lintTarget(r *recipes.Recipe) lint.Target {
 	if r.Initramfs != nil {
 		t.Limits = r.Initramfs.Limits.Format()
 	}
+	if o := r.Output; o != nil && o.SDCardImg {
+		t.Card = &lint.Card{Size: o.SDCardSize}
+	}
 	return t
+}
+
+// lintTarget is the function of that name, with the key that is beside the recipe.
+func (w *workbench) lintTarget() (lint.Target, error) {
+	t := lintTarget(w.recipe)
+	o := w.recipe.Output
+	if o == nil || o.BootKey == "" {
+		return t, nil
+	}
+	var err error
+	t.BootKey, err = boardKey(w.recipe.Path(o.BootKey))
+	return t, err
+}
+
+// boardKey reads the public key of boards.
+func boardKey(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := bootsig.PublicKey(text); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return text, nil
 }
 
 func names(boards []recipes.Board) []string {
@@ -145,12 +192,16 @@ func boardsByName(names []string) ([]recipes.Board, error) {
 // lint is lintFiles of an image, remembered in the store: a build that changes nothing does
 // not read the kernel and unpack the initramfs once more.
 func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, error) {
+	target, err := w.lintTarget()
+	if err != nil {
+		return nil, err
+	}
 	on, err := json.Marshal(struct {
 		Version int
 		Files   []store.File
 		Boards  []recipes.Board
 		Target  lint.Target
-	}{lint.Version, i.Files, w.boards, lintTarget(w.recipe)})
+	}{lint.Version, i.Files, w.boards, target})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +213,7 @@ func (w *workbench) lint(ctx context.Context, i store.Image) ([]lint.Finding, er
 			return findings, err
 		}
 	}
-	findings, err := lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, lintTarget(w.recipe))
+	findings, err := lintFiles(ctx, pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, target)
 	if err != nil {
 		return nil, err
 	}

@@ -1,38 +1,69 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"piimg/pipeline/format/bmap"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/fat"
 	"piimg/pipeline/format/sdcard"
+	"piimg/recipes"
 )
 
-// disk lays out the boot files as a disk of size bytes, 0 for what they need. Numbers that
+// card is what the recipe of the image says of the card that it is meant for. Numbers that
 // are to be unique are those of the image.
-func (b bootFiles) disk(ctx context.Context, size int64) (*sdcard.Image, error) {
+func (b bootFiles) card() (sdcard.Options, error) {
+	o := sdcard.Options{ID: binary.LittleEndian.Uint32(b.image.Digest[:]), Epoch: b.config.Epoch}
+	r, err := recipeOf(b.config)
+	if err == nil && r.Output != nil {
+		o.Size, o.Label = r.Output.SDCardSize, r.Output.SDCardLabel
+	}
+	return o, err
+}
+
+// cardText says for people what card a recipe asks for.
+func cardText(o recipes.Output) string {
+	text := "what the files need"
+	if o.SDCardSize > 0 {
+		text = size(o.SDCardSize)
+	}
+	if o.SDCardLabel != "" {
+		text += ", label " + o.SDCardLabel
+	}
+	return text
+}
+
+// disk lays out the boot files.
+func (b bootFiles) disk(ctx context.Context, o sdcard.Options) (*sdcard.Image, error) {
 	var files []fat.File
 	for _, f := range b.image.Files {
 		files = append(files, fat.File{Path: f.Path, Size: f.Size, Open: func() (io.ReadCloser, error) { return b.store.OpenFile(ctx, f) }})
 	}
-	return sdcard.New(files, sdcard.Options{
-		Size: size, ID: binary.LittleEndian.Uint32(b.image.Digest[:]), Epoch: b.config.Epoch,
-	})
+	return sdcard.New(files, o)
 }
 
-// writeSDCard writes a disk image and its block map.
-func (a *app) writeSDCard(ctx context.Context, b bootFiles, name, asked string) error {
-	bytes, err := parseSize(asked)
+// writeSDCard writes a disk image and its block map. What to asks for goes before what the
+// recipe says.
+func (a *app) writeSDCard(ctx context.Context, b bootFiles, to exportTo) error {
+	o, err := b.card()
 	if err != nil {
 		return err
 	}
-	d, err := b.disk(ctx, bytes)
+	if to.size != "" {
+		if o.Size, err = sdcard.ParseSize(to.size); err != nil {
+			return usageError{err}
+		}
+	}
+	o.Label = cmp.Or(to.label, o.Label)
+	if err := sdcard.CheckLabel(o.Label); err != nil {
+		return usageError{err}
+	}
+	name := to.sdcard
+	d, err := b.disk(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -57,18 +88,4 @@ func (a *app) writeSDCard(ctx context.Context, b bootFiles, name, asked string) 
 	}
 	a.ui.say("%s on the disk, %s of it hold something", size(d.Size), size(blocks.Mapped()))
 	return replaceFile(plain+".bmap", blocks.Finish)
-}
-
-// parseSize reads a size for people, in powers of 1024.
-func parseSize(text string) (int64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	units := map[byte]int64{'M': 1 << 20, 'G': 1 << 30}
-	unit, ok := units[text[len(text)-1]]
-	n, err := strconv.ParseInt(text[:len(text)-1], 10, 32)
-	if !ok || err != nil || n <= 0 {
-		return 0, usageError{fmt.Errorf("size %q: write it as 512M or 4G", text)}
-	}
-	return n * unit, nil
 }

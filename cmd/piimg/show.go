@@ -70,6 +70,13 @@ func (a *app) printImage(i *store.Image, c pipeline.Config) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
 		fmt.Fprintf(a.out, "source   %s %s\n", c.Inputs[name].Short(), name)
 	}
+	r, err := recipeOf(c)
+	if err != nil {
+		return err
+	}
+	if o := r.Output; o != nil && o.SDCardImg {
+		fmt.Fprintf(a.out, "card     %s\n", cardText(*o))
+	}
 	fmt.Fprintln(a.out)
 	return table(a.out, "SIZE\tDIGEST\tFILE", func(line func(string, ...any)) {
 		var total int64

@@ -30,7 +30,8 @@ func newWrite(a *app) *cobra.Command {
 		Short: "Write an image to an SD card or USB stick, and read it back",
 		Long: `write puts a disk with one FAT partition that holds the boot files of an image onto a
 device, as piimg export --sdcard writes it into a file, and then reads all of it back from
-the device and compares. Everything that was on the device is lost.
+the device and compares. Everything that was on the device is lost. Size and label are those
+that the recipe of the image says under [output].
 
 A device is refused that is mounted, is used for swapping or by another device, is a
 partition, can only be read, or is too small; and one that is not removable, unless
@@ -56,7 +57,11 @@ func (a *app) runWrite(ctx context.Context, ref, name string, o writeOptions) er
 	if b.image, b.config, err = readImage(ctx, s, ref); err != nil {
 		return err
 	}
-	disk, err := b.disk(ctx, 0)
+	card, err := b.card()
+	if err != nil {
+		return err
+	}
+	disk, err := b.disk(ctx, card)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", ref, err)
 	}
@@ -66,7 +71,11 @@ func (a *app) runWrite(ctx context.Context, ref, name string, o writeOptions) er
 	}
 	defer d.Close()
 	if disk.Size > d.size {
-		return fmt.Errorf("%s has %s, and %s takes %s", name, size(d.size), ref, size(disk.Size))
+		err := fmt.Errorf("%s has %s, and %s takes %s", name, size(d.size), ref, size(disk.Size))
+		if card.Size > 0 {
+			return hint(err, "its recipe asks for that much: output.sdcard_size = %q", sdcard.FormatSize(card.Size))
+		}
+		return err
 	}
 	if err := a.confirm(fmt.Sprintf("write %s to %s (%s), and lose what is on it?", ref, name, d.what()), o.yes); err != nil {
 		return err

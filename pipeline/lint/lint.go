@@ -14,7 +14,7 @@ import (
 
 // Version changes whenever a rule may find something else in the same files, so that
 // findings that were remembered are not taken for those of today.
-const Version = 4
+const Version = 5
 
 // Level says how bad a finding is.
 type Level string
@@ -35,7 +35,14 @@ type Target struct {
 	Boards     []Board
 	Bootloader string        // the oldest EEPROM release among the boards, YYYY-MM-DD; "" if nobody says
 	Limits     initrd.Limits // of what the initramfs may ask for; zero values are the defaults
+	BootKey    []byte        // public key, PEM, of boards that start a boot.img of its owner alone; nil if nobody says
+	Card       *Card         // that the files are to be put on; nil if nobody says
 	InRamdisk  bool          // the files are the inside of boot.img: boot_ramdisk has no effect, nothing is fetched file by file
+}
+
+// Card is an SD card, or what stands for one, that is made of the files.
+type Card struct {
+	Size int64 // bytes, 0 for what the files need
 }
 
 // Finding is what a rule found.

@@ -3,8 +3,12 @@ package lint
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"piimg/pipeline/format/bootsig"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/configtxt"
 	"piimg/pipeline/format/fat"
@@ -97,6 +102,12 @@ func startText(variant string) string {
 	return "\x7fELF auto_initramfs VC_BUILD_ID_VARIANT: " + variant + "\x00" + "1468\x00\x00\x00\x00octet\x00\x00\x00tsize\x00\x00\x00blksize\x00"
 }
 
+// fixupFor is the end of a fixup file for a start file of so many bytes.
+func fixupFor(size int) string {
+	last := size/2 + 1 - 2*10
+	return "\x03\x0f\x15\x36\x01\x0a\x00\x00\x01\x0a\x00\x00\x01" + string([]byte{byte(last), byte(last >> 8), byte(last >> 16)})
+}
+
 // good is an image for every board, without a finding. Each test changes one thing of it.
 func good() map[string]string {
 	return map[string]string{
@@ -173,6 +184,7 @@ func TestGood(t *testing.T) {
 func TestRules(t *testing.T) {
 	const absent = "\x00absent"
 	overlayMap := overlayTree(t)
+	signed, key, otherKey := signedRamdisk(t)
 	type change map[string]string
 	tests := []struct {
 		rule, name string
@@ -210,6 +222,9 @@ func TestRules(t *testing.T) {
 		{"P04", "not a pair", []Board{pi4}, change{"config.txt": "start_file=start4.elf\nfixup_file=fixup4x.dat\n", "fixup4x.dat": "f"}, nil, "", "fixup4x.dat:0 is not the counterpart of start4.elf"},
 		{"P04", "half a pair", []Board{pi4}, change{"config.txt": "start_file=start4.elf\n"}, nil, "", "config.txt:1 start_file and fixup_file are a pair"},
 		{"P04", "built as another", []Board{pi4}, change{"start4.elf": startText("start_cd")}, nil, "", "was built as start_cd, but is called start4.elf"},
+		{"P04", "of another build", []Board{pi4}, change{"fixup4.dat": fixupFor(2249280)}, nil, "", "error P04 [pi4b] fixup4.dat:0 is for a start4.elf of 2249280 bytes, and this one has 79: they are of two builds"},
+		{"P04", "of one build", []Board{pi4}, change{"start4.elf": startText("start") + "\x00", "fixup4.dat": fixupFor(80)}, nil, "", ""},
+		{"P04", "a row that is not understood", []Board{pi4}, change{"fixup4.dat": "\x0f\x36\x01\x00\x01\x00\x15\x01\x00\x01\x00"}, nil, "", ""},
 		{"P04", "no firmware", []Board{pi4}, change{"start4.elf": "<html>"}, nil, "", "is no ELF file"},
 		{"P04", "boot ROM", []Board{pi3}, change{"bootcode.bin": absent}, nil, "", "error P04 [pi3b] bootcode.bin:0 missing"},
 		{"P04", "no start file on a Pi 5", []Board{pi5}, change{"start4.elf": absent, "fixup4.dat": absent}, nil, "", ""},
@@ -336,6 +351,21 @@ func TestRules(t *testing.T) {
 		{"P24", "no signature at all", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": "x"}, nil, "", "error P24 [pi4b] boot.sig:0 has no two lines"},
 		{"P24", "as it should be", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": sum(fatImage(t, 512)) + "\nts: 1\n"}, nil, "", ""},
 
+		{"P24", "not signed, for a key", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": sum(fatImage(t, 512)) + "\nts: 1\n"}, nil, "", "error P24 [pi4b] boot.sig:0 boards with this key do not start it: is not signed"},
+		{"P24", "no signature, for a key", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512)}, nil, "", "error P24 [pi4b] boot.sig:0 missing"},
+		{"P24", "no ramdisk, for a key", []Board{pi4, pi3}, nil, nil, "", "error P24 [pi4b] boot.img:0 missing: boards with a key start nothing else"},
+		{"P24", "signed by another", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": signed}, nil, "", "boards with this key do not start it: another key signed it"},
+		{"P24", "signed", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": signed}, nil, "", ""},
+		{"P24", "signed, and nobody asks", []Board{pi4}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": signed}, nil, "", ""},
+		{"P24", "no key on a Pi 3", []Board{pi3}, change{"config.txt": "boot_ramdisk=1\n", "boot.img": fatImage(t, 512), "boot.sig": signed}, nil, "", ""},
+
+		{"P28", "too small", nil, nil, map[string]int64{"kernel8.img": 5 << 20}, "", "error P28 [] .:0 a card of 4M is too small"},
+		{"P28", "no name for FAT", nil, change{"overlays/a?b": "x"}, nil, "", "error P28 [] .:0 no card can be made of these files"},
+		{"P28", "too large for a file", nil, nil, map[string]int64{"kernel8.img": 4 << 30}, "", "error P28 [] .:0 no card can be made of these files"},
+		{"P28", "fits", nil, nil, map[string]int64{"kernel8.img": 50 << 20}, "", ""},
+		{"P28", "as large as the files", nil, nil, map[string]int64{"kernel8.img": 50 << 20}, "", ""},
+		{"P28", "too small, and no matter", nil, nil, map[string]int64{"kernel8.img": 5 << 20}, "", ""},
+
 		{"P25", "case", []Board{pi4}, change{"Kernel8.IMG": "k"}, nil, "", "warning P25 [] kernel8.img:0 differs from Kernel8.IMG in upper and lower case only"},
 		{"P25", "absolute", []Board{pi4}, change{"config.txt": "overlay_prefix=/o/\n"}, nil, "", "warning P25 [pi4b] config.txt:1 the board asks for /o/"},
 		{"P25", "two slashes", []Board{pi4}, change{"config.txt": "cmdline=a//b\n"}, nil, "", "the board asks for a//b"},
@@ -370,6 +400,22 @@ func TestRules(t *testing.T) {
 			date, want string
 		}{"P27", name, []Board{pi4}, files, nil, "", c.want})
 	}
+	// What some cases say of the target besides.
+	more := map[string]func(*Target){
+		"P24 not signed, for a key":    func(t *Target) { t.BootKey = key },
+		"P24 no ramdisk, for a key":    func(t *Target) { t.BootKey = key },
+		"P24 signed":                   func(t *Target) { t.BootKey = key },
+		"P24 no signature, for a key":  func(t *Target) { t.BootKey = key },
+		"P24 signed by another":        func(t *Target) { t.BootKey = otherKey },
+		"P24 signed, and nobody asks":  func(*Target) {},
+		"P24 no key on a Pi 3":         func(t *Target) { t.BootKey = otherKey },
+		"P28 too small":                func(t *Target) { t.Card = &Card{Size: 4 << 20} },
+		"P28 no name for FAT":          func(t *Target) { t.Card = &Card{} },
+		"P28 too large for a file":     func(t *Target) { t.Card = &Card{} },
+		"P28 fits":                     func(t *Target) { t.Card = &Card{Size: 64 << 20} },
+		"P28 as large as the files":    func(t *Target) { t.Card = &Card{} },
+		"P28 too small, and no matter": func(*Target) {},
+	}
 	covered := map[string]int{} // 1: a failing case, 2: a passing one
 	for _, tt := range tests {
 		covered[tt.rule] |= map[bool]int{true: 2, false: 1}[tt.want == ""]
@@ -381,7 +427,11 @@ func TestRules(t *testing.T) {
 					delete(m, name)
 				}
 			}
-			all := check(t, bigFS{filesOf(m), tt.sizes}, Target{Boards: tt.boards, Bootloader: tt.date})
+			target := Target{Boards: tt.boards, Bootloader: tt.date}
+			if add := more[tt.rule+" "+tt.name]; add != nil {
+				add(&target)
+			}
+			all := check(t, bigFS{filesOf(m), tt.sizes}, target)
 			got := slices.DeleteFunc(slices.Clone(all), func(f string) bool { return !strings.Contains(f, " "+tt.rule+" ") })
 			switch {
 			case tt.want == "" && len(got) > 0:
@@ -412,6 +462,27 @@ func fatImage(t *testing.T, slack int64) string {
 		t.Fatal(err)
 	}
 	return b.String()
+}
+
+// signedRamdisk is the boot.sig of fatImage with 512 bytes of slack, the public key of who
+// signed it, and another one.
+func signedRamdisk(t *testing.T) (sig string, key, other []byte) {
+	t.Helper()
+	var private [2]*rsa.PrivateKey
+	var public [2][]byte
+	for n := range private {
+		var err error
+		if private[n], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+			t.Fatal(err)
+		}
+		public[n] = pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&private[n].PublicKey)})
+	}
+	s := bootsig.Signature{SHA256: sha256.Sum256([]byte(fatImage(t, 512))), Time: 1}
+	var err error
+	if s.RSA, err = bootsig.Sign(private[0], s.SHA256); err != nil {
+		t.Fatal(err)
+	}
+	return s.Text(), public[0], public[1]
 }
 
 func sum(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
@@ -538,6 +609,33 @@ func TestRealFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, check(t, files, target)); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+// Which start file the published fixup files are for.
+func TestReadRealFixup(t *testing.T) {
+	dir := os.DirFS(gomodtest.Dir(t, gomodtest.Firmware))
+	names, err := fs.Glob(dir, "fixup*.dat")
+	if err != nil || len(names) != 8 {
+		t.Fatalf("%d fixup files: %v", len(names), err)
+	}
+	for _, name := range names {
+		table, err := fs.ReadFile(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		start, err := fs.Stat(dir, strings.NewReplacer("fixup", "start", ".dat", ".elf").Replace(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := fixedSize(table); !ok || got != start.Size() {
+			t.Errorf("fixedSize(%s) = %d, %t; want %d, that of %s", name, got, ok, start.Size(), start.Name())
+		}
+	}
+	for _, table := range []string{"", "\x36", "\x36\x01", "\x36\x01\x0a\x00\x00\x01\x0a\x00\x00\x01\x0a\x00", "fixup"} {
+		if n, ok := fixedSize([]byte(table)); ok {
+			t.Errorf("fixedSize(%q) = %d; want none", table, n)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -54,7 +55,10 @@ func (img *image) content() []byte {
 // ramdisk looks at boot.img and boot.sig as such.
 func ramdisk(r *report, v *view) {
 	n, ok := v.size(ramdiskName)
-	if !v.outer() || !ok {
+	if !ok && v.bootKey() != nil {
+		r.error(ramdiskName, 0, "make one with [output] boot_img and boot_key", "missing: boards with a key start nothing else")
+	}
+	if !ok || !v.outer() && v.bootKey() == nil {
 		return
 	}
 	ramdiskSize(r, v, n)
@@ -92,11 +96,15 @@ func ramdiskSize(r *report, v *view, n int64) {
 	}
 }
 
-// signature compares boot.sig with the ramdisk. Whether its key is the board's is for the
-// board to say.
+// signature compares boot.sig with the ramdisk, and with the key of the boards where the
+// target says which it is.
 func signature(r *report, v *view, content []byte) {
+	key := v.bootKey()
 	text, err := v.read(ramdiskSig)
 	if err != nil {
+		if key != nil {
+			r.error(ramdiskSig, 0, "sign it with [output] boot_key", "missing: boards with a key start nothing without a signature")
+		}
 		return
 	}
 	sig, err := bootsig.Parse(string(text))
@@ -105,9 +113,35 @@ func signature(r *report, v *view, content []byte) {
 		r.error(ramdiskSig, 0, "write it anew", "%v", err)
 	case sig.SHA256 != sha256.Sum256(content):
 		r.error(ramdiskSig, 1, "write it anew", "is of another boot.img")
+	case key != nil && signedBy(sig, key) != nil:
+		r.error(ramdiskSig, 0, "sign it with the key of the boards", "boards with this key do not start it: %v", signedBy(sig, key))
 	case sig.RSA != nil && v.board.Platform == "bcm2712" && len(content) > maxSigned:
 		r.warn(ramdiskName, 0, "make it smaller, or try it", "%d bytes; signed ones above %d did not boot on a Pi 5", len(content), maxSigned)
 	}
+}
+
+// bootKey is the key of the board, in PEM: nil where nobody says, and where a board looks for
+// no signature.
+func (v *view) bootKey() []byte {
+	if v.target.InRamdisk || v.board.Platform == "bcm2835" {
+		return nil
+	}
+	return v.target.BootKey
+}
+
+// signedBy says what is wrong with the signature for boards that have a key.
+func signedBy(sig bootsig.Signature, pem []byte) error {
+	key, err := bootsig.PublicKey(pem)
+	if err != nil {
+		return fmt.Errorf("the key: %w", err)
+	}
+	switch err := sig.Verify(key); {
+	case err == nil:
+		return nil
+	case sig.RSA == nil:
+		return err
+	}
+	return errors.New("another key signed it")
 }
 
 // inside checks what is in the ramdisk, for the boards that boot from it.

@@ -39,6 +39,7 @@ var rules = []Rule{
 	{ID: "P25", Title: "names are plain, and not the same but for their case", image: sameNames, board: oddPaths},
 	{ID: "P26", Title: "the firmware's licence goes along with it", image: firmwareLicence},
 	{ID: "P27", Title: "the kernel unpacks all of the initramfs", board: unpackable},
+	{ID: "P28", Title: "the files fit on the card that they are meant for", image: card},
 }
 
 // Rules are all rules, by id.

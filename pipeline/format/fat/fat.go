@@ -79,7 +79,7 @@ func New(files []File, o Options) (*Image, error) {
 	if o.Size%sector != 0 || o.Tables > 2 || o.Blocks > 128 || o.Blocks&(o.Blocks-1) != 0 {
 		return nil, fmt.Errorf("size %d, %d tables, clusters of %d sectors: no FAT has these", o.Size, o.Tables, o.Blocks)
 	}
-	if err := checkLabel(o.Label); err != nil {
+	if err := CheckLabel(o.Label); err != nil {
 		return nil, err
 	}
 	i := &Image{Options: o, root: &dir{}}
@@ -98,7 +98,8 @@ func New(files []File, o Options) (*Image, error) {
 	return i, nil
 }
 
-func checkLabel(label string) error {
+// CheckLabel says what is wrong with the label of a volume. An empty one is none.
+func CheckLabel(label string) error {
 	if len(label) > 11 || strings.ToUpper(label) != label || strings.ContainsFunc(label, func(r rune) bool { return r != ' ' && !shortRune(r) }) {
 		return fmt.Errorf("label %q: at most 11 upper-case letters, digits and blanks", label)
 	}

@@ -3,8 +3,10 @@
 package sdcard
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"strconv"
 
 	"piimg/pipeline/format/fat"
 	"piimg/pipeline/format/mbr"
@@ -23,6 +25,7 @@ const (
 // Options are what the files do not say. The zero value is usual.
 type Options struct {
 	Size  int64  // of the disk image in bytes, a multiple of 1 MiB; 0: the files and a quarter more
+	Label string // of the file system, as [CheckLabel] allows; "PIIMG" where it is empty
 	ID    uint32 // of the disk and the file system
 	Epoch int64  // every time, in Unix seconds
 }
@@ -58,7 +61,7 @@ func New(files []fat.File, o Options) (*Image, error) {
 	i := &Image{Size: o.Size}
 	var err error
 	i.fat, err = fat.New(files, fat.Options{
-		Size: count * mbr.Sector, Slack: 64 << 10, Tables: 2, Blocks: blocks, Label: "PIIMG", Serial: o.ID, Epoch: o.Epoch, Hidden: start,
+		Size: count * mbr.Sector, Slack: 64 << 10, Tables: 2, Blocks: blocks, Label: cmp.Or(o.Label, "PIIMG"), Serial: o.ID, Epoch: o.Epoch, Hidden: start,
 	})
 	if err != nil {
 		return nil, err
@@ -78,4 +81,27 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 	}
 	n, err := i.fat.WriteTo(w)
 	return n + start*mbr.Sector, err
+}
+
+// CheckLabel says what is wrong with the label of a file system.
+func CheckLabel(label string) error { return fat.CheckLabel(label) }
+
+// ParseSize reads the size of a disk for people: 512M or 4G, in powers of 1024.
+func ParseSize(text string) (int64, error) {
+	digits := len(text) - 1
+	if digits > 0 {
+		unit := map[byte]int64{'M': mib, 'G': 1 << 30}[text[digits]]
+		if n, err := strconv.ParseUint(text[:digits], 10, 31); err == nil && n > 0 && unit > 0 {
+			return int64(n) * unit, nil
+		}
+	}
+	return 0, fmt.Errorf("%q is no size: write it as 512M or 4G", text)
+}
+
+// FormatSize is the text that [ParseSize] reads as size bytes, a multiple of 1 MiB.
+func FormatSize(size int64) string {
+	if size%(1<<30) == 0 {
+		return fmt.Sprintf("%dG", size>>30)
+	}
+	return fmt.Sprintf("%dM", size/mib)
 }

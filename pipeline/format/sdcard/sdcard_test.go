@@ -87,3 +87,30 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestSizes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"512M": 512 << 20, "4G": 4 << 30, "1M": 1 << 20,
+		"": 0, "M": 0, "0M": 0, "-1M": 0, "+1M": 0, "512": 0, "512 M": 0, "1.5G": 0, "4g": 0, "4GB": 0, "99999999999G": 0,
+	} {
+		got, err := sdcard.ParseSize(text)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", text, got, err, want)
+		}
+		if want > 0 && sdcard.FormatSize(want) != text {
+			t.Errorf("FormatSize(%d) = %q; want %q", want, sdcard.FormatSize(want), text)
+		}
+	}
+}
+
+func TestLabel(t *testing.T) {
+	i, err := sdcard.New([]fat.File{text("config.txt", "x")}, sdcard.Options{Size: 40 << 20, Label: "LAB_1", Epoch: 315532800})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(t.TempDir(), "sd.img")
+	write(t, i, disk)
+	if got := run(t, "mlabel", "-s", "-i", disk+"@@1M", "::"); !strings.Contains(got, "Volume label is LAB_1") {
+		t.Errorf("mlabel reads %q", got)
+	}
+}
