@@ -375,6 +375,10 @@ func TestRules(t *testing.T) {
 		{"P26", "no firmware", []Board{pi5}, change{"LICENCE.broadcom": absent, "bootcode.bin": absent, "start.elf": absent, "start4.elf": absent}, nil, "", ""},
 		{"P26", "as gokrazy spells it", []Board{pi4}, change{"LICENCE.broadcom": absent, "LICENSE.broadcom": "l"}, nil, "", ""},
 
+		{"P29", "a loop", []Board{pi4}, change{"config.txt": "a=1\n#{{range 9}}\n#{{end}}\n"}, nil, "", "error P29 [] config.txt:2 no front end can fill this in: {{range 9}}"},
+		{"P29", "in the command line", []Board{pi4}, change{"cmdline.txt": "root=/dev/ram0 host={{.hostname}\n"}, nil, "", "error P29 [pi4b] cmdline.txt:1 no front end can fill this in: "},
+		{"P29", "variables", []Board{pi4}, change{"config.txt": "#{{if .role}}{{.role}}{{end}}\n", "cmdline.txt": "root=/dev/ram0 host={{.hostname}}\n"}, nil, "", ""},
+
 		{"P21", "EEPROM update", nil, change{"pieeprom.upd": "x"}, nil, "", "error P21 [] pieeprom.upd:0 left over"},
 		{"P21", "EEPROM signature", nil, change{"pieeprom.sig": "x"}, nil, "", "error P21 [] pieeprom.sig:0"},
 		{"P21", "EEPROM image", nil, change{"pieeprom.bin": "x"}, nil, "", "error P21 [] pieeprom.bin:0"},

@@ -40,6 +40,7 @@ var rules = []Rule{
 	{ID: "P26", Title: "the firmware's licence goes along with it", image: firmwareLicence},
 	{ID: "P27", Title: "the kernel unpacks all of the initramfs", board: unpackable},
 	{ID: "P28", Title: "the files fit on the card that they are meant for", image: card},
+	{ID: "P29", Title: "what front ends fill in for each board is something that they can fill in", image: configTemplate, board: cmdlineTemplate},
 }
 
 // Rules are all rules, by id.

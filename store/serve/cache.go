@@ -219,11 +219,11 @@ func (c *cache) load(ctx context.Context, d store.Digest, want func(...store.Blo
 	if err := c.complete(ctx, img); err != nil {
 		return nil, trouble{err}
 	}
-	config, err := c.readConfig(ctx, img)
+	i, err := newImage(img, func(f store.File) (string, error) { return c.readText(ctx, f) })
 	if err != nil {
 		return nil, trouble{err}
 	}
-	return newImage(img, config), nil
+	return i, nil
 }
 
 // errNoImage: the source has something of that name, but it is a file, say.

@@ -181,7 +181,9 @@ func (f *Front) refresh(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, f.refreshRegistry(ctx))...)
+	err := errors.Join(append(errs, f.refreshRegistry(ctx))...)
+	f.checkBoards()
+	return err
 }
 
 // follow brings e to its present head; several callers share one look.
@@ -207,7 +209,11 @@ func (f *Front) look(ctx context.Context, e *environment) (Head, error) {
 		return Head{}, fmt.Errorf("head of %s is step %d with %s, but boards have had step %d with %s; is this cache of another store?: %w",
 			e.name, head.Seq, head.Image.Short(), good.Seq, good.Image.Short(), store.ErrCorrupt)
 	}
-	if _, err := f.cache.Ensure(ctx, head.Image); err != nil {
+	img, err := f.cache.Ensure(ctx, head.Image)
+	if err == nil && !f.cfg.Plain && head != good {
+		err = img.checkTemplates()
+	}
+	if err != nil {
 		return Head{}, trouble{fmt.Errorf("step %d of %s: %w", head.Seq, e.name, err)}
 	}
 	if head == good {

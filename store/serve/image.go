@@ -21,6 +21,8 @@ type image struct {
 	cmdlines map[string]bool
 	tails    map[string]bool // the last file of an initramfs
 
+	texts map[string]string // what config.txt and the command lines say, its first bytes
+
 	sums  sums
 	trees map[string]*initrd.Tree // guarded by sums.mu
 
@@ -37,8 +39,8 @@ func (i *image) name() store.Digest {
 	return i.Digest
 }
 
-// maxConfig bounds how much of config.txt is looked at, in bytes. The firmware itself
-// reads 4096 of them.
+// maxConfig bounds the config.txt and the command lines that are looked at, in bytes. The
+// firmware itself reads 4096 of them.
 const maxConfig = 64 << 10
 
 // defaultKernels are the names that the firmware tries by itself. boot.img is no
@@ -48,24 +50,13 @@ var defaultKernels = []string{
 	"kernel7l.img", "kernel7.img", "kernel.img", "boot.img",
 }
 
-// readConfig is the config.txt of img, and nothing where it has none.
-func (c *cache) readConfig(ctx context.Context, img *store.Image) (string, error) {
-	f, ok := img.File("config.txt")
-	if !ok {
-		return "", nil
+// newImage looks into img, whose small files read reads.
+func newImage(img *store.Image, read func(store.File) (string, error)) (*image, error) {
+	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}, cmdlines: map[string]bool{}, texts: map[string]string{}}
+	if err := i.read("config.txt", read); err != nil {
+		return nil, err
 	}
-	r, err := c.open(ctx, f)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(f.Size, maxConfig)))
-	return string(b), err
-}
-
-func newImage(img *store.Image, config string) *image {
-	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}, cmdlines: map[string]bool{}}
-	names := bootNames(config)
+	names := bootNames(i.texts["config.txt"])
 	i.tails = tails(img, names)
 	kernels := slices.Concat(names.kernels, defaultKernels)
 	for _, p := range append(names.prefixes, "") {
@@ -73,7 +64,34 @@ func newImage(img *store.Image, config string) *image {
 		mark(i.ramdisks, p, names.ramdisks)
 		mark(i.cmdlines, p, cmdlines(names))
 	}
-	return i
+	for name := range i.cmdlines {
+		if err := i.read(name, read); err != nil {
+			return nil, err
+		}
+	}
+	return i, nil
+}
+
+// read keeps the text of the file at name, where there is one.
+func (i *image) read(name string, read func(store.File) (string, error)) error {
+	f, ok := i.File(name)
+	if !ok {
+		return nil
+	}
+	text, err := read(f)
+	i.texts[name] = text
+	return err
+}
+
+// readText is as much of f as is looked at.
+func (c *cache) readText(ctx context.Context, f store.File) (string, error) {
+	r, err := c.open(ctx, f)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(f.Size, maxConfig)))
+	return string(b), err
 }
 
 func mark(set map[string]bool, prefix string, names []string) {

@@ -19,6 +19,7 @@ type counts struct {
 	damaged     prometheus.Counter
 	evicted     prometheus.Counter // bytes
 	rendered    prometheus.Counter
+	unmade      prometheus.Counter
 }
 
 // newCounts makes the counters and registers them.
@@ -44,6 +45,7 @@ func newCounts(r prometheus.Registerer) *counts {
 		damaged:   one("piimg_cache_damaged_total", "Cached blobs that were not what their name says, and were put into quarantine."),
 		evicted:   one("piimg_cache_evicted_bytes_total", "Bytes removed from the cache to make room."),
 		rendered:  one("piimg_rendered_files_total", "Files that were made for one board."),
+		unmade:    one("piimg_boots_unmade_total", "Boots whose files could not all be made of what is known of the board."),
 		bootSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "piimg_boot_seconds", Help: "Seconds from the first request of a boot to the last byte of the kernel.",
 			Buckets: []float64{1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300},
@@ -76,6 +78,7 @@ var (
 	sessionsDesc = prometheus.NewDesc("piimg_sessions", "Boards that are booting.", nil, nil)
 	cachedDesc   = prometheus.NewDesc("piimg_cache_bytes", "Bytes of images in the cache.", nil, nil)
 	limitDesc    = prometheus.NewDesc("piimg_cache_limit_bytes", "Bytes that they may have, 0 where only the file system sets a limit.", nil, nil)
+	faultyDesc   = prometheus.NewDesc("piimg_boards_faulty", "Boards whose files cannot all be made of what is known of them.", nil, nil)
 	readyDesc    = prometheus.NewDesc("piimg_ready", "1 where /readyz says so.", nil, nil)
 )
 
@@ -86,7 +89,7 @@ var _ prometheus.Collector = state{}
 
 // Describe names what Collect yields.
 func (state) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{staleDesc, behindDesc, stepDesc, boardsDesc, sessionsDesc, cachedDesc, limitDesc, readyDesc} {
+	for _, d := range []*prometheus.Desc{staleDesc, behindDesc, stepDesc, boardsDesc, sessionsDesc, cachedDesc, limitDesc, faultyDesc, readyDesc} {
 		ch <- d
 	}
 }
@@ -112,6 +115,7 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	gauge(sessionsDesc, float64(sessions))
 	gauge(cachedDesc, float64(s.front.cache.size()))
 	gauge(limitDesc, float64(s.front.cache.limit))
+	gauge(faultyDesc, float64(s.front.faulty()))
 	gauge(readyDesc, flag(s.front.Ready() == nil))
 }
 

@@ -184,6 +184,7 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	if err != nil {
 		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
 	}
+	f.describe(st, s, img)
 	return img, s, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"piimg/pipeline/format/boardtext"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/initrd/repack"
@@ -21,7 +22,7 @@ import (
 )
 
 // OwnFile is a file that boards get in their initramfs, behind what the image has there.
-// What it says is a template, and so is From: see fill.
+// What it says is a template, and so is From: see boardtext.
 type OwnFile struct {
 	Path     string // in the board's root file system, without a leading slash
 	Mode     uint32 // permission bits; 0644
@@ -43,15 +44,38 @@ func (o OwnFile) Check() error {
 	case o.Mode&^0o7777 != 0:
 		return fmt.Errorf("%s has the mode %o", o.Path, o.Mode)
 	}
+	for key, text := range map[string]string{"content": o.Content, "from": o.From} {
+		if err := boardtext.Check(key, text); err != nil {
+			return fmt.Errorf("%s: %w", o.Path, hideSecret(o, err))
+		}
+	}
 	return nil
 }
 
 // own is one more archive, with the files of the board's own, and nil where it has none.
 func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, error) {
+	adds, err := r.adds(func(o OwnFile) bool { return !o.Secret || r.secrets })
+	if err != nil || len(adds) == 0 {
+		return nil, err
+	}
+	tree, err := r.img.treeOf(entry, b)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	_, err = repack.WriteOverlay(ctx, &out, tree, adds, repack.Options{Format: codec.None, Epoch: epoch})
+	return out.Bytes(), err
+}
+
+// epoch is the time of a board's own files: that of images that say no other.
+const epoch = 315532800
+
+// adds are those of the board's own files that are wanted, with the folders above them.
+func (r *renderer) adds(wanted func(OwnFile) bool) ([]repack.Add, error) {
 	var adds []repack.Add
 	total := 0
-	for _, o := range r.front.cfg.Files {
-		if !hasAll(r.labels, o.Labels) || o.Secret && !r.secrets {
+	for _, o := range r.files {
+		if !hasAll(r.labels, o.Labels) || !wanted(o) {
 			continue
 		}
 		body, err := r.content(o)
@@ -67,16 +91,7 @@ func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, e
 			Entry: newc.Entry{Name: o.Path, Mode: newc.Regular | cmp.Or(o.Mode, 0o644), UID: o.UID, GID: o.GID, Size: int64(len(body))},
 		})
 	}
-	if len(adds) == 0 {
-		return nil, nil
-	}
-	tree, err := r.img.treeOf(entry, b)
-	if err != nil {
-		return nil, err
-	}
-	var out bytes.Buffer
-	_, err = repack.WriteOverlay(ctx, &out, tree, adds, repack.Options{Format: codec.None, Epoch: 315532800})
-	return out.Bytes(), err
+	return adds, nil
 }
 
 // withheld is how many files the board of s does not get because they are secret.
@@ -106,10 +121,10 @@ func folders(adds []repack.Add, name string) []repack.Add {
 // content is what o says on the board.
 func (r *renderer) content(o OwnFile) ([]byte, error) {
 	if o.From == "" {
-		filled, err := fill(o.Path, o.Content, r.vars, maxOwn)
-		return []byte(filled), err
+		filled, err := boardtext.Fill("content", o.Content, r.vars, maxOwn)
+		return []byte(filled), hideSecret(o, err)
 	}
-	name, err := fill("from", o.From, r.vars, 4096)
+	name, err := boardtext.Fill("from", o.From, r.vars, 4096)
 	if err != nil {
 		return nil, err
 	}
@@ -125,13 +140,14 @@ func (r *renderer) content(o OwnFile) ([]byte, error) {
 	if err != nil || !o.Template {
 		return all, err
 	}
-	filled, err := fill(o.Path, string(all), r.vars, maxOwn)
+	filled, err := boardtext.Fill(name, string(all), r.vars, maxOwn)
 	return []byte(filled), hideSecret(o, err)
 }
 
 // hideSecret is err without what it may quote of a secret.
 func hideSecret(o OwnFile, err error) error {
-	if err == nil || !o.Secret {
+	var fault boardtext.Fault
+	if err == nil || !o.Secret || errors.As(err, &fault) && fault.Variable != "" {
 		return err
 	}
 	return errors.New("it cannot be read or filled in; it is a secret, so the reason is not shown")

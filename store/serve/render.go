@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 
+	"piimg/pipeline/format/boardtext"
 	"piimg/pipeline/format/initrd"
 	"piimg/store"
 )
@@ -23,6 +24,7 @@ const (
 	maxCmdline = 2048     // what an arm64 kernel takes
 	maxConfigs = 16 << 10 // the firmware reads 4096 of them
 	maxOwn     = 1 << 20  // all of the board's own files
+	tokenLen   = 26       // of what rand.Text makes
 )
 
 // Vars are what the templates of a board may use: what is set for the board, and board (its
@@ -51,10 +53,9 @@ func (a Assignment) vars(s *session, id string, addr netip.Addr) map[string]stri
 
 // renderer makes a file of an image for one board.
 type renderer struct {
-	front   *Front
+	files   []OwnFile
 	img     *image
 	session *session
-	board   string
 	vars    map[string]string
 	labels  map[string]string
 	secrets bool
@@ -71,10 +72,10 @@ func (f *Front) render(ctx context.Context, st *station, s *session, img *image,
 	var err error
 	keep := false // the file itself comes before what was made
 	switch {
-	case img.cmdlines[entry.Path]:
-		made, err = r.cmdline(entry, b)
-	case entry.Path == "config.txt":
-		made, err = r.config(entry, b)
+	case img.isText(entry.Path):
+		if made, err = text(entry, b); err == nil {
+			made, err = r.text(entry.Path, string(made))
+		}
 	case img.tails[entry.Path] && len(f.cfg.Files) > 0:
 		made, err = r.own(ctx, entry, b)
 		keep = true
@@ -102,7 +103,7 @@ func (f *Front) rendererOf(st *station, s *session, img *image) *renderer {
 	if s.Told != nil {
 		a = *s.Told
 	}
-	return &renderer{f, img, s, st.id, a.vars(s, st.id, s.Addr), a.Labels, f.rules().Secrets(s.Addr)}
+	return &renderer{f.cfg.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, f.rules().Secrets(s.Addr)}
 }
 
 // noteRendered logs what a board was given, once a boot.
@@ -120,22 +121,41 @@ func (f *Front) noteRendered(st *station, s *session, e store.File) {
 	f.log.Log(context.Background(), level, "file made for a board", "board", st.id, "name", e.Path, "digest", e.Digest, "size", e.Size)
 }
 
-// text is the whole of a small file.
-func text(entry store.File, b body, limit int64) (string, error) {
-	if entry.Size > limit {
-		return "", fmt.Errorf("it has %d bytes, more than %d", entry.Size, limit)
+// isText says whether the file at name is one that is filled in.
+func (i *image) isText(name string) bool { return i.cmdlines[name] || name == "config.txt" }
+
+// text is the whole of a file that is filled in.
+func text(entry store.File, b io.ReaderAt) ([]byte, error) {
+	if err := tooLong(entry); err != nil {
+		return nil, err
 	}
-	all, err := io.ReadAll(io.NewSectionReader(b, 0, entry.Size))
-	return string(all), err
+	return io.ReadAll(io.NewSectionReader(b, 0, entry.Size))
+}
+
+func tooLong(f store.File) error {
+	if f.Size > maxConfig {
+		return fmt.Errorf("%s: it has %d bytes, more than %d", f.Path, f.Size, maxConfig)
+	}
+	return nil
+}
+
+// text is the file at name, a command line or config.txt, as the board gets it, and nil
+// where that is as it is.
+func (r *renderer) text(name, was string) ([]byte, error) {
+	if r.img.cmdlines[name] {
+		return r.cmdline(name, was)
+	}
+	if !strings.Contains(was, "{{") {
+		return nil, nil
+	}
+	now, err := boardtext.Fill(name, was, r.vars, maxConfigs)
+	return []byte(now), err
 }
 
 // cmdline is the kernel's command line, with what the board runs, where it can ask for
 // more, and the token that such questions need.
-func (r *renderer) cmdline(entry store.File, b body) ([]byte, error) {
-	line, err := text(entry, b, maxConfigs)
-	if err == nil {
-		line, err = fill(entry.Path, line, r.vars, maxConfigs)
-	}
+func (r *renderer) cmdline(name, was string) ([]byte, error) {
+	line, err := boardtext.Fill(name, was, r.vars, maxConfigs)
 	if err != nil {
 		return nil, err
 	}
@@ -147,19 +167,9 @@ func (r *renderer) cmdline(entry store.File, b body) ([]byte, error) {
 	line += " piimg.token=" + r.session.Token
 	line = strings.TrimSpace(line)
 	if len(line) >= maxCmdline {
-		return nil, fmt.Errorf("%d bytes, the kernel takes %d", len(line), maxCmdline-1)
+		return nil, fmt.Errorf("%s: %d bytes, the kernel takes %d", name, len(line), maxCmdline-1)
 	}
 	return []byte(line + "\n"), nil
-}
-
-// config is config.txt, and nil where there is nothing to fill in.
-func (r *renderer) config(entry store.File, b body) ([]byte, error) {
-	was, err := text(entry, b, maxConfig)
-	if err != nil || !strings.Contains(was, "{{") {
-		return nil, err
-	}
-	now, err := fill(entry.Path, was, r.vars, maxConfigs)
-	return []byte(now), err
 }
 
 // replace is made as a file, with the bytes of b before it where they are kept.

@@ -67,6 +67,15 @@ func archive(t *testing.T, names ...string) []byte {
 // promoteFiles publishes an image of these files and makes env run it.
 func (w *world) promoteFiles(env string, files map[string]string) store.Digest {
 	w.t.Helper()
+	d := w.imageOf(files)
+	w.fleet.promote(env, d)
+	w.refresh()
+	return d
+}
+
+// imageOf publishes an image of these files.
+func (w *world) imageOf(files map[string]string) store.Digest {
+	w.t.Helper()
 	img := store.Image{Name: "test", Config: w.put([]byte(`{}`))}
 	for name, body := range files {
 		img.Files = append(img.Files, store.NewFile(name, 0o644, w.put([]byte(body))))
@@ -75,8 +84,6 @@ func (w *world) promoteFiles(env string, files map[string]string) store.Digest {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.fleet.promote(env, d)
-	w.refresh()
 	return d
 }
 
@@ -234,22 +241,21 @@ func TestSecretsOnlyWhereAllowed(t *testing.T) {
 	}
 }
 
-// Templates that say what there is not, or do too much, are trouble of that file alone.
+// A template that says what its board does not know is trouble of that file alone.
 func TestTemplates(t *testing.T) {
 	for text, want := range map[string]string{
 		"arm_freq={{.freq}}":                           "arm_freq=1500",
 		`{{if eq .role "kiosk"}}x=1{{else}}x=2{{end}}`: "x=1",
-		"{{.nothing}}":                                 "error",
-		"{{range 100000000}}{{end}}":                   "error",
-		"{{define \"x\"}}{{end}}":                      "error",
-		"{{printf \"%1000000s\" .freq}}":               "error",
-		"{{":                                           "error",
+		"a=1\nb={{.nothing}}":                          "make config.txt for board 91cdf03d: config.txt:2: there is no variable nothing",
+		"{{printf \"%1000000s\" .freq}}":               "config.txt: more than 16384 bytes",
 	} {
 		w, _ := rack(t)
 		w.fleet.assign("91cdf03d", serve.Assignment{Vars: map[string]string{"freq": "1500", "role": "kiosk"}})
 		w.promoteFiles("dev", map[string]string{"config.txt": text, "vmlinuz": "kernel"})
-		if want == "error" {
-			w.wantTrouble("91cdf03d/config.txt")
+		if strings.Contains(want, "config.txt") {
+			if err := w.wantTrouble("91cdf03d/config.txt"); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", text, err, want)
+			}
 			w.fetch("91cdf03d/vmlinuz")
 			continue
 		}
@@ -260,6 +266,83 @@ func TestTemplates(t *testing.T) {
 			t.Errorf("of the environment: %q", got)
 		}
 	}
+}
+
+// A template that no board could have filled in is found before any board gets it: boards
+// keep what they have.
+func TestTemplatesThatAreNone(t *testing.T) {
+	for text, want := range map[string]string{
+		"a=1\n{{range 100000000}}{{end}}":      "config.txt:2: {{range 100000000}}{{end}}: only variables and if are for boards",
+		"{{define \"x\"}}{{end}}":              "config.txt: no template may be defined in it",
+		"a=1\nb=2\n{{":                         "config.txt:3: unclosed action",
+		"{{if .a}}\n{{template \"x\"}}{{end}}": "config.txt:2: {{template \"x\"}}: only",
+	} {
+		w, log := rack(t)
+		w.fleet.promote("dev", w.imageOf(map[string]string{"config.txt": text, "cmdline.txt": "new"}))
+		if err := w.front.Refresh(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+		if got := w.fetch("91cdf03d/config.txt"); !strings.HasPrefix(got, "kernel=vmlinuz\n") {
+			t.Errorf("%q: the board got %q", text, got)
+		}
+		if !strings.Contains(log.String(), "environment stays at its last good image") || !strings.Contains(w.scrape(), `piimg_env_behind{env="dev"} 1`) {
+			t.Errorf("%q: nobody is told:\n%s", text, log)
+		}
+		o := serve.OwnFile{Path: "etc/x", Content: text, Secret: true}
+		if err := o.Check(); err == nil || strings.Contains(err.Error(), "100000000") {
+			t.Errorf("a secret file with %q: %v", text, err)
+		}
+	}
+}
+
+// What is known of a board is found to be of no use before the board asks, and what was known
+// at its last boot is used.
+func TestLastGoodDescription(t *testing.T) {
+	w, log := rack(t, func(c *serve.Config) { c.Fleet = listing{c.Fleet.(*fleet)} })
+	lobby := serve.Assignment{Labels: map[string]string{"role": "kiosk"}, Vars: map[string]string{"site": "lobby"}}
+	w.fleet.assign("91cdf03d", lobby)
+	w.fleet.assign("00000001", serve.Assignment{Labels: map[string]string{"role": "kiosk"}})
+	w.again()
+	if !strings.Contains(w.scrape(), "piimg_boards_faulty 1\n") || !strings.Contains(log.String(), `board=00000001`) ||
+		!strings.Contains(log.String(), `why="etc/kiosk/url: content:1: there is no variable site"`) {
+		t.Errorf("nobody is told before the board asks:\n%s", log)
+	}
+	w.wantTrouble("00000001/initramfs.gz")
+	if got := w.fetch("91cdf03d/initramfs.gz"); !strings.Contains(got, "lobby") {
+		t.Error("the board has no file of its own")
+	}
+	w.clock.pass(time.Hour)
+	w.fleet.assign("91cdf03d", serve.Assignment{Labels: map[string]string{"role": "kiosk"}, Vars: map[string]string{"hostname": "x"}})
+	if got := w.fetch("91cdf03d/initramfs.gz"); !strings.Contains(got, "lobby") {
+		t.Error("the last good description is not used")
+	}
+	w.again()
+	boots := w.front.Trail("91cdf03d")
+	if last := boots[len(boots)-1]; !strings.HasSuffix(last.Warning, "content:1: there is no variable site; what was known of the board at its last boot is used") {
+		t.Errorf("the trail says %q", last.Warning)
+	}
+	w.restart()
+	w.clock.pass(time.Hour)
+	if got := w.fetch("91cdf03d/initramfs.gz"); !strings.Contains(got, "lobby") {
+		t.Error("the last good description is not used after a restart")
+	}
+	w.clock.pass(time.Hour)
+	lobby.Vars = map[string]string{"site": "hall"}
+	w.fleet.assign("91cdf03d", lobby)
+	w.fleet.assign("00000001", lobby)
+	if got := w.fetch("91cdf03d/initramfs.gz"); !strings.Contains(got, "hall") {
+		t.Error("the new description is not used")
+	}
+	if w.again(); !strings.Contains(w.scrape(), "piimg_boards_faulty 0\n") {
+		t.Error("boards are still said to be faulty")
+	}
+}
+
+// again asks the fleet for all boards, whenever it was asked last.
+func (w *world) again() {
+	w.t.Helper()
+	w.clock.pass(time.Minute)
+	w.refresh()
 }
 
 // A file of this host, with a name that depends on the board.

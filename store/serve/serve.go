@@ -131,8 +131,9 @@ type Front struct {
 	heads group[string, Head]
 	began time.Time
 
-	boards atomic.Pointer[registry] // as the fleet last said
-	listed time.Time                // when that was; guarded by mu
+	boards  atomic.Pointer[registry] // as the fleet last said
+	listed  time.Time                // when that was; guarded by mu
+	checked map[string]checked       // what was found of them, by id; guarded by mu
 
 	registry *prometheus.Registry
 	counts   *counts

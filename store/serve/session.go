@@ -27,6 +27,8 @@ type session struct {
 	URL   string      `json:"url,omitempty"`   // of this front end, for the board
 	Token string      `json:"token,omitempty"` // by which the board shows that it is in this session; a secret
 
+	Warning string `json:"warning,omitempty"` // what is wrong with its files
+
 	rendered map[string]store.Digest // files that were made for it, as they were logged
 
 	active int       // transfers in progress

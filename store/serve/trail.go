@@ -74,6 +74,7 @@ type Boot struct {
 	Seen      time.Time    `json:"seen"`
 	Milestone Milestone    `json:"milestone"`           // the furthest
 	Reason    string       `json:"reason,omitempty"`    // why the board got nothing
+	Warning   string       `json:"warning,omitempty"`   // what is wrong with the board's files
 	Restarts  int          `json:"restarts,omitempty"`  // boots before this one, one soon after the other, that did not get their kernel
 	Files     int          `json:"files"`               // that came whole
 	Bytes     int64        `json:"bytes"`               // that the board has taken
@@ -133,7 +134,7 @@ func (t *trail) begin(st *station, s *session) *attempt {
 		}
 	}
 	if s != nil {
-		a.Image, a.Env, a.Opened, a.Seen = s.Image, s.Env, s.Opened, s.Touched
+		a.Image, a.Env, a.Opened, a.Seen, a.Warning = s.Image, s.Env, s.Opened, s.Touched, s.Warning
 	}
 	if len(*t) == maxBoots {
 		*t = slices.Delete(*t, 0, 1)

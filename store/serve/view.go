@@ -2,22 +2,49 @@ package serve
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"piimg/store"
 )
 
 // View is an image as a front end sees it, for those who want to know beforehand.
-type View struct{ img *image }
+type View struct {
+	img   *image
+	files []OwnFile
+}
 
-// NewView is img with the text of its config.txt, "" where it has none.
-func NewView(img *store.Image, config string) View { return View{newImage(img, config)} }
+// NewView is img, whose small files read reads, as boards get it that have these files.
+func NewView(img *store.Image, files []OwnFile, read func(store.File) (string, error)) (View, error) {
+	i, err := newImage(img, read)
+	return View{i, files}, err
+}
 
 // Stage is the milestone that a board has reached with the file at name.
 func (v View) Stage(name string) Milestone { return v.img.milestone(Event{Name: name, Result: OK}) }
 
-// Made says what is made of the file at name for a board with these labels, and is "" where
-// the board gets the file as it is.
-func (v View) Made(name string, labels map[string]string, secrets bool, files []OwnFile) string {
+// Visit is the boot of a board that might be.
+type Visit struct {
+	Board   string // its id
+	Told    Assignment
+	Addr    netip.Addr
+	Env     string // that the image is of, "" for none
+	URL     string // where the board finds the front end, "" for nowhere
+	Secrets bool   // the board may have secret files
+}
+
+func (v View) renderer(b Visit) *renderer {
+	s := &session{Image: v.img.Digest, Env: b.Env, Addr: b.Addr, URL: b.URL, Token: strings.Repeat("A", tokenLen)}
+	return &renderer{v.files, v.img, s, b.Told.vars(s, b.Board, b.Addr), b.Told.Labels, b.Secrets}
+}
+
+// Check says which files the board could not have, since a template in them cannot be filled
+// in or a file of this host cannot be read: the errors of all, joined.
+func (v View) Check(b Visit) error { return v.renderer(b).check() }
+
+// Made says what is made of the file at name for the board, and is "" where the board gets
+// the file as it is.
+func (v View) Made(name string, b Visit) string {
 	switch {
 	case v.img.cmdlines[name]:
 		return "variables filled in, piimg.image, piimg.url and piimg.token added"
@@ -27,11 +54,11 @@ func (v View) Made(name string, labels map[string]string, secrets bool, files []
 		return ""
 	}
 	own, withheld := 0, 0
-	for _, o := range files {
-		if !hasAll(labels, o.Labels) {
+	for _, o := range v.files {
+		if !hasAll(b.Told.Labels, o.Labels) {
 			continue
 		}
-		if o.Secret && !secrets {
+		if o.Secret && !b.Secrets {
 			withheld++
 		} else {
 			own++

@@ -1,0 +1,185 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+
+	"piimg/pipeline/format/boardtext"
+	"piimg/store"
+)
+
+// check says which files the board cannot have, because a template in them, or in what the
+// operator has configured, cannot be filled in. Nothing is read of the image.
+func (r *renderer) check() error {
+	var errs []error
+	for _, name := range sortedKeys(r.img.texts) {
+		f, _ := r.img.File(name)
+		err := tooLong(f)
+		if err == nil {
+			_, err = r.text(name, r.img.texts[name])
+		}
+		errs = append(errs, err)
+	}
+	if r.img.hasRamdisk() {
+		_, err := r.adds(func(o OwnFile) bool { return !o.Secret || r.secrets })
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// hasRamdisk says whether there is a file that boards' own files follow.
+func (i *image) hasRamdisk() bool {
+	for name := range i.tails {
+		if _, ok := i.File(name); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTemplates says what no board could have filled in.
+func (i *image) checkTemplates() error {
+	var errs []error
+	for _, name := range sortedKeys(i.texts) {
+		if strings.Contains(i.texts[name], "{{") {
+			errs = append(errs, boardtext.Check(name, i.texts[name]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// describe makes sure that the files of st can be made in its new session s. Where they
+// cannot with what is known of the board now, but with what was known at its last boot, they
+// are made with that: what it runs is decided all the same.
+func (f *Front) describe(st *station, s *session, img *image) {
+	if f.cfg.Plain {
+		return
+	}
+	wrong := f.rendererOf(st, s, img).check()
+	if wrong == nil {
+		return
+	}
+	s.Warning = oneLine(wrong)
+	if told := f.lastDescription(st, s, img); told != nil {
+		s.Told = told
+		s.Warning += "; what was known of the board at its last boot is used"
+	}
+	f.counts.unmade.Inc()
+	f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", st.id, "image", s.Image, "why", s.Warning)
+}
+
+// lastDescription is what s is told to run with what was known of st at its last boot, and
+// nil where that does not help either.
+func (f *Front) lastDescription(st *station, s *session, img *image) *Assignment {
+	st.mu.Lock()
+	last := st.session
+	st.mu.Unlock()
+	if last == nil || last.Told == nil {
+		return nil
+	}
+	told := *s.Told
+	told.Labels, told.Vars, told.Also, told.Addresses = last.Told.Labels, last.Told.Vars, last.Told.Also, last.Told.Addresses
+	again := *s
+	again.Told = &told
+	if f.rendererOf(st, &again, img).check() != nil {
+		return nil
+	}
+	return &told
+}
+
+// checked is what was found of one board of the fleet, and of what.
+type checked struct {
+	told  Assignment
+	image store.Digest
+	wrong error
+}
+
+// checkBoards looks whether files can be made for every board that the fleet names, before
+// the board asks. Where all was well and nothing has changed, it is not looked at again.
+func (f *Front) checkBoards() {
+	if f.cfg.Plain {
+		return
+	}
+	f.mu.Lock()
+	before := f.checked
+	f.mu.Unlock()
+	now := map[string]checked{}
+	boards := f.boards.Load().boards
+	for _, id := range sortedKeys(boards) {
+		c, ok := f.checkBoard(id, boards[id], before[id])
+		if ok {
+			now[id] = c
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checked = now
+}
+
+// checkBoard is what is found of one board, and false where nothing can be said: it gets
+// nothing, or its image is not here. was is what was found before.
+func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool) {
+	s := f.imagined(a)
+	img := f.cache.peek(s.Image)
+	if img == nil {
+		return checked{}, false
+	}
+	if was.wrong == nil && was.image == s.Image && reflect.DeepEqual(was.told, a) {
+		return was, true
+	}
+	if f.cfg.URL != nil {
+		s.URL = f.cfg.URL(s.Addr)
+	}
+	c := checked{a, s.Image, f.rendererOf(&station{id: id}, s, img).check()}
+	if c.wrong != nil && fmt.Sprint(c.wrong) != fmt.Sprint(was.wrong) {
+		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", oneLine(c.wrong))
+	}
+	return c, true
+}
+
+// imagined is the session that a board would get now, from the first of its addresses that
+// is known. Its image is zero where it would get nothing.
+func (f *Front) imagined(a Assignment) *session {
+	s := &session{Token: strings.Repeat("A", tokenLen)}
+	if len(a.Addresses) > 0 {
+		s.Addr = plainAddr(a.Addresses[0])
+	}
+	d := f.rules().Decide(a, s.Addr)
+	s.Told, s.Image, s.Env = &d.Assignment, d.Image, d.Env
+	if s.Image.IsZero() && s.Env != "" && !d.Local && !d.Off {
+		f.mu.Lock()
+		e := f.envs[s.Env]
+		f.mu.Unlock()
+		if e != nil {
+			s.Image = e.current().Image
+		}
+	}
+	return s
+}
+
+// faulty is how many boards of the fleet cannot have all of their files.
+func (f *Front) faulty() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, c := range f.checked {
+		if c.wrong != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// peek is the image named d where it is in memory, without making it one that was used.
+func (c *cache) peek(d store.Digest) *image {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.images[d]
+}
+
+// oneLine is err in one line.
+func oneLine(err error) string { return strings.ReplaceAll(fmt.Sprint(err), "\n", "; ") }
