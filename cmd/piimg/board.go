@@ -110,6 +110,7 @@ func (a *app) setBoard(ctx context.Context, name, reason string, choose func(*st
 	if err != nil {
 		return err
 	}
+	a.forewarn(ctx, s, set)
 	_, err = fmt.Fprintf(a.out, "%s %s\n", set.Board, target(set))
 	return err
 }

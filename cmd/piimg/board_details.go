@@ -79,6 +79,7 @@ func (a *app) describeBoard(ctx context.Context, id board.ID, d detailFlags) err
 	if err != nil {
 		return err
 	}
+	a.forewarn(ctx, s, set)
 	return a.printBoard(set)
 }
 
@@ -165,7 +166,8 @@ for each, or a CSV file whose first line names the columns. Keys and columns are
 image, mode (local, off, unset), also, addresses, and labels and vars; in CSV each label and
 variable has a column of its own, label:rack and var:hostname, and lists have blanks between.
 
-The whole list is checked before anything is set. What a list says of a board replaces what
+The whole list is checked before anything is set, also whether the templates in each board's
+files find their variables, as far as this machine has the configuration of piimg serve. What a list says of a board replaces what
 was known of it; a board that says nothing of what it runs keeps that. Running it again
 changes nothing.` + "\n" + exitCodes,
 		Example: `  piimg board import boards.csv --reason "rack a1"
@@ -176,7 +178,7 @@ changes nothing.` + "\n" + exitCodes,
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, for the history")
-	c.Flags().BoolVar(&force, "force", false, "allow environments that have never run an image")
+	c.Flags().BoolVar(&force, "force", false, "allow environments that have never run an image, and boards whose files cannot be made")
 	return c
 }
 
@@ -199,20 +201,27 @@ func (a *app) importBoards(ctx context.Context, file, reason string, force bool)
 	if err != nil {
 		return err
 	}
+	view, err := a.foresight(s, config.Serve{}, nil)
+	if err != nil {
+		return err
+	}
 	var all []imported
-	seen := map[board.ID]int{}
-	for n, b := range list {
+	seen := map[board.ID]string{}
+	for _, b := range list {
 		one, err := a.imported(ctx, s, b, force)
-		if err == nil && seen[one.id] > 0 {
-			err = fmt.Errorf("board %s is number %d already", one.id, seen[one.id])
+		if err == nil && seen[one.id] != "" {
+			err = fmt.Errorf("board %s is at %s already", one.id, seen[one.id])
 		}
 		if err == nil && !one.options.Image.IsZero() {
 			err = rules.CheckImage(ctx, s, "*", one.options.Image, a.now())
 		}
-		if err != nil {
-			return fmt.Errorf("%s: board number %d: %w", file, n+1, err)
+		if err == nil && !force {
+			err = one.check(ctx, s, view)
 		}
-		seen[one.id] = n + 1
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.Where, err)
+		}
+		seen[one.id] = b.Where
 		one.options.Actor, one.options.Reason, one.options.Now = a.actor(), reason, a.now
 		one.options.Trusted = rules.TrustedYank(a.now())
 		all = append(all, one)
@@ -228,6 +237,22 @@ func (a *app) importBoards(ctx context.Context, file, reason string, force bool)
 		if err := a.printBoard(set); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// check says which of its files the board could not have as the list has it.
+func (i imported) check(ctx context.Context, s *store.Store, view *foresight) error {
+	own := board.Assignment{Board: i.id, Mode: i.options.Mode, Env: i.options.Env, Image: i.options.Image, Details: *i.options.Details}
+	if i.options.Keep {
+		was, err := board.Get(ctx, s, i.id)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		own.Mode, own.Env, own.Image = was.Mode, was.Env, was.Image
+	}
+	if wrong := faults(view.check(ctx, i.id, own)); len(wrong) > 0 {
+		return hint(fmt.Errorf("board %s could not have %s", i.id, strings.Join(wrong, "; ")), "give it the variable, or set it all the same with --force")
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type boardLine struct {
 	Restarts  int             `json:"restarts,omitempty"`
 	Diagnosis []serve.Finding `json:"diagnosis,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
+	Warning   string          `json:"warning,omitempty"`
 }
 
 func newBoards(a *app) *cobra.Command {
@@ -94,7 +95,7 @@ func (a *app) boardLines(ctx context.Context, cache string) ([]boardLine, error)
 		}
 		last := boots[len(boots)-1]
 		l.Address, l.Image, l.Seen, l.Milestone = last.Address, last.Image, last.Seen, last.Milestone.String()
-		l.Restarts, l.Reason = last.Restarts, last.Reason
+		l.Restarts, l.Reason, l.Warning = last.Restarts, last.Reason, last.Warning
 		l.Diagnosis = diagnosisNow(boots, len(boots)-1, a.now())
 		lines[id] = l
 	}
@@ -148,7 +149,7 @@ func (a *app) printBoardLines(lines []boardLine) error {
 			if !l.Image.IsZero() {
 				image = l.Image.Short()
 			}
-			wrong := l.Reason
+			wrong := cmp.Or(l.Reason, l.Warning)
 			if len(l.Diagnosis) > 0 {
 				wrong = l.Diagnosis[0].Text
 			}

@@ -32,20 +32,28 @@ func targetOf(t config.Target) serve.Target {
 func filesOf(c config.Serve) ([]serve.OwnFile, error) {
 	var all []serve.OwnFile
 	for _, f := range c.File {
-		mode, err := f.Bits()
-		if err != nil {
-			return nil, err
+		o, err := ownFile(f)
+		if err == nil {
+			err = o.Check()
 		}
-		uid, gid, err := f.IDs()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", f.Where, err)
 		}
-		all = append(all, serve.OwnFile{
-			Path: f.Path, Mode: mode, UID: uid, GID: gid, Content: f.Content, From: f.From, Template: f.Template,
-			Labels: f.Labels, Secret: f.Secret,
-		})
+		all = append(all, o)
 	}
 	return all, nil
+}
+
+func ownFile(f config.File) (serve.OwnFile, error) {
+	mode, err := f.Bits()
+	if err != nil {
+		return serve.OwnFile{}, err
+	}
+	uid, gid, err := f.IDs()
+	return serve.OwnFile{
+		Path: f.Path, Mode: mode, UID: uid, GID: gid, Content: f.Content, From: f.From, Template: f.Template,
+		Labels: f.Labels, Secret: f.Secret, Where: f.Where,
+	}, err
 }
 
 // addressesOf are the boards of addresses.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -67,14 +66,8 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 			return err
 		}
 	}
-	if c.HTTPS == "" {
-		return nil
-	}
-	if c.Cert == "" || c.Key == "" {
-		return hint(usageError{errors.New("HTTPS needs a certificate and its key")}, "--https :8443 --cert server.pem --key server.key")
-	}
 	w.Addr = c.HTTPS
-	if w.TLS, err = tlsConfig(c.Cert, c.Key); err == nil {
+	if w.TLS, err = httpsConfig(c); err == nil && w.TLS != nil {
 		f.https, err = web.Listen(w, f.front)
 	}
 	return err

@@ -2,10 +2,13 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
 	"time"
+
+	"piimg/cmd/piimg/config"
 )
 
 // certificate is a certificate in two files, which is read again when they change: whoever
@@ -16,6 +19,17 @@ type certificate struct {
 	mu      sync.Mutex
 	read    tls.Certificate
 	changed [2]time.Time // of the files that were read
+}
+
+// httpsConfig serves the certificate of a configuration, and is nil where HTTPS is off.
+func httpsConfig(c config.Serve) (*tls.Config, error) {
+	switch {
+	case c.HTTPS == "":
+		return nil, nil
+	case c.Cert == "" || c.Key == "":
+		return nil, hint(usageError{errors.New("HTTPS needs a certificate and its key")}, "--https :8443 --cert server.pem --key server.key")
+	}
+	return tlsConfig(c.Cert, c.Key)
 }
 
 // tlsConfig serves the certificate in those files, which has to be right now.

@@ -20,7 +20,7 @@ import (
 
 func newServe(a *app) *cobra.Command {
 	var flags config.Serve
-	var debug bool
+	var debug, check bool
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve boards over TFTP and HTTP",
@@ -43,11 +43,19 @@ are filled in with the board's variables, and its own files ([[serve.file]]) fol
 initramfs. --plain adds nothing.
 
 TFTP and plain HTTP hide nothing from anybody on the network: put no secret into an image.
-Files that are marked secret are left out, unless a [[serve.network]] says secrets = true.` + "\n" + exitCodes,
+Files that are marked secret are left out, unless a [[serve.network]] says secrets = true.
+
+--check looks at the configuration file and tries to make the files of every known board, as
+a front end does when a board asks. Run it before a restart. A front end that runs says the
+same in its log, and goes on with what was known of a board at its last boot.` + "\n" + exitCodes,
 		Example: `  piimg serve --tftp :69 --http :8080 --default prod
+  piimg serve --check
   piimg serve --tftp 127.0.0.1:6969        # without root`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if check {
+				return a.checkServe(cmd.Context(), flags)
+			}
 			return runServe(cmd.Context(), a, flags, debug)
 		},
 	}
@@ -65,6 +73,7 @@ Files that are marked secret are left out, unless a [[serve.network]] says secre
 	f.BoolVar(&flags.Plain, "plain", false, "serve files as in the image: add nothing for a board")
 	f.BoolVar(&flags.NoShare, "no-share", false, "do not let other front ends read the store below /store/")
 	f.BoolVar(&debug, "debug", false, "log every transfer")
+	f.BoolVar(&check, "check", false, "serve nothing: look at the configuration and at what each board would get, and say what is wrong")
 	return c
 }
 
@@ -109,11 +118,15 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 
 // serveConfig is the configuration file with the flags over it.
 func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
-	whole, _, err := a.config()
+	whole, file, err := a.config()
 	if err != nil {
 		return config.Serve{}, err
 	}
 	c := whole.Serve
+	c.Cert, c.Key, c.Cache = a.beside(file, c.Cert), a.beside(file, c.Key), a.beside(file, c.Cache)
+	for n := range c.File {
+		c.File[n].From = a.beside(file, c.File[n].From)
+	}
 	c.Limits = whole.TFTP
 	c.TFTP = cmp.Or(flags.TFTP, c.TFTP)
 	c.HTTP = cmp.Or(flags.HTTP, c.HTTP)

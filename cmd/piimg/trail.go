@@ -148,6 +148,9 @@ func (p *trailPrinter) header(b serve.Boot) {
 	if b.Reason != "" {
 		fmt.Fprintf(p.app.out, "  because %s\n", printable(b.Reason))
 	}
+	if b.Warning != "" {
+		fmt.Fprintf(p.app.out, "  but %s\n", printable(b.Warning))
+	}
 }
 
 func (p *trailPrinter) footer(b serve.Boot) {

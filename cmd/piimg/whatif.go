@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,7 +33,8 @@ type whatif struct {
 	Env     string            `json:"env,omitempty"`
 	Step    int64             `json:"step,omitempty"`
 	Image   store.Digest      `json:"image,omitzero"`
-	Secrets bool              `json:"secrets"` // it may have secret files
+	Secrets bool              `json:"secrets"`         // it may have secret files
+	Wrong   []string          `json:"wrong,omitempty"` // files that cannot be made for it
 	Files   []whatifFile      `json:"files,omitempty"`
 }
 
@@ -52,7 +53,9 @@ func newWhatif(a *app) *cobra.Command {
 		Short: "Say what a board would get if it booted now, and why",
 		Long: `whatif goes the way of piimg serve, with its configuration file, from a board to the rule
 that decides, the environment, its step, the image and every file, without a front end and
-without changing anything. A board in a network is asked for with --address.
+without changing anything. A board in a network is asked for with --address; without that it
+asks from the first address that is known of it. A file that could not be made for the board,
+since a template names a variable that it does not have, is a finding (exit code 3).
 
 --at shows only the files of one stage: config, start4, fixup, dtb, initramfs, kernel, or
 prefix-probe for all others.` + "\n" + exitCodes,
@@ -107,94 +110,76 @@ func runWhatif(ctx context.Context, a *app, o whatifOptions) error {
 		}
 		w.Files = kept
 	}
+	show := a.printWhatif
 	if o.asJSON {
-		return a.printJSON(w)
+		show = func(w *whatif) error { return a.printJSON(w) }
 	}
-	return a.printWhatif(w)
+	if err := show(w); err != nil || len(w.Wrong) == 0 {
+		return err
+	}
+	return errFindings
 }
 
 // whatif is the decision for the board id at addr, and everything that follows from it.
 func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def string) (*whatif, error) {
-	c, err := a.serveConfig(config.Serve{Default: def})
-	if err != nil {
-		return nil, err
-	}
 	s, err := a.openStore(ctx)
 	if err != nil {
 		return nil, err
 	}
-	guard, err := a.guard()
+	g, err := a.guard()
 	if err != nil {
 		return nil, err
 	}
-	all, err := board.Snapshot(ctx, s, nil)
-	if err != nil && all == nil {
-		return nil, err
-	}
-	own, known := all[id]
-	for _, b := range all {
-		for _, other := range b.Also {
-			if other == id {
-				id, own, known = b.Board, b, true
-			}
-		}
-	}
-	told, err := fleet{s, guard}.assignment(ctx, own)
+	f, err := a.foresight(s, config.Serve{Default: def}, g)
 	if err != nil {
 		return nil, err
 	}
-	rules := rulesOf(c)
-	d := rules.Decide(told, addr)
-	w := &whatif{Board: string(id), Known: known, Labels: told.Labels, Rule: d.Why, Mode: "net", Env: d.Env, Image: d.Image, Secrets: rules.Secrets(addr)}
-	switch {
-	case d.Local:
-		w.Mode = "local"
-	case d.Off:
-		w.Mode = "off"
-	case d.Env == "" && d.Image.IsZero():
-		w.Mode = "none"
-	case d.Image.IsZero():
-		head, err := fleet{s, guard}.Head(ctx, d.Env, serve.Head{})
-		if errors.Is(err, fs.ErrNotExist) {
-			return w, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		w.Step, w.Image = head.Seq, head.Image
+	id, own, known, err := lookUp(ctx, s, id)
+	if err != nil {
+		return nil, err
 	}
-	if w.Image.IsZero() {
+	if !addr.IsValid() && len(own.Addresses) > 0 {
+		addr = own.Addresses[0]
+	}
+	p, err := f.prospect(ctx, id, own, addr)
+	if err != nil {
+		return nil, err
+	}
+	w := &whatif{
+		Board: string(id), Known: known, Labels: p.Labels, Rule: p.Why, Mode: p.mode, Env: p.Env, Step: p.head.Seq, Image: p.Image,
+		Secrets: f.rules.Secrets(addr),
+	}
+	if p.seen.image == nil {
 		return w, nil
 	}
-	return w, a.whatifFiles(ctx, s, c, w, told)
+	for _, file := range p.seen.image.Files {
+		line := whatifFile{file.Path, file.Size, file.Digest, p.seen.view.Stage(file.Path).String(), ""}
+		if !f.conf.Plain {
+			line.Made = p.seen.view.Made(file.Path, p.visit)
+		}
+		w.Files = append(w.Files, line)
+	}
+	if !f.conf.Plain {
+		w.Wrong = faults(p.seen.view.Check(p.visit))
+	}
+	return w, nil
 }
 
-// whatifFiles adds the files of w's image.
-func (a *app) whatifFiles(ctx context.Context, s *store.Store, c config.Serve, w *whatif, told serve.Assignment) error {
-	image, err := s.Image(ctx, w.Image)
-	if err != nil {
-		return err
+// lookUp is what is known of the board that has the name id, with the id that it is known by.
+func lookUp(ctx context.Context, s *store.Store, id board.ID) (board.ID, board.Assignment, bool, error) {
+	all, err := board.Snapshot(ctx, s, nil)
+	if err != nil && all == nil {
+		return id, board.Assignment{}, false, err
 	}
-	files, err := filesOf(c)
-	if err != nil {
-		return err
+	if own, ok := all[id]; ok {
+		return id, own, true, nil
 	}
-	text := ""
-	if f, ok := image.File("config.txt"); ok {
-		doc, err := s.Blobs().Read(ctx, f.Parts[0], 64<<10)
-		if err != nil {
-			return err
-		}
-		text = string(doc)
-	}
-	view := serve.NewView(image, text)
-	for _, f := range image.Files {
-		w.Files = append(w.Files, whatifFile{f.Path, f.Size, f.Digest, view.Stage(f.Path).String(), ""})
-		if !c.Plain {
-			w.Files[len(w.Files)-1].Made = view.Made(f.Path, told.Labels, w.Secrets, files)
+	for _, b := range all {
+		if slices.Contains(b.Also, id) {
+			return b.Board, b, true, nil
 		}
 	}
-	return nil
+	return id, board.Assignment{}, false, nil
 }
 
 func (a *app) printWhatif(w *whatif) error {
@@ -222,7 +207,11 @@ func (a *app) printWhatif(w *whatif) error {
 	if w.Image.IsZero() {
 		return a.out.err
 	}
-	fmt.Fprintf(a.out, "image    %s\n\n", w.Image)
+	fmt.Fprintf(a.out, "image    %s\n", w.Image)
+	for _, fault := range w.Wrong {
+		fmt.Fprintf(a.out, "wrong    %s\n", printable(fault))
+	}
+	fmt.Fprintln(a.out)
 	return table(a.out, "STAGE\tSIZE\tDIGEST\tFILE\tMADE FOR THE BOARD", func(line func(string, ...any)) {
 		for _, f := range w.Files {
 			line("%s\t%s\t%s\t%s\t%s", f.Stage, size(f.Size), f.Digest.Short(), f.Path, f.Made)

@@ -32,6 +32,15 @@ type OwnFile struct {
 	Template bool              // what From has is filled in too
 	Labels   map[string]string // of the boards that get it; none for all
 	Secret   bool              // only for networks that may have secrets
+	Where    string            // where it was configured, for errors; may be ""
+}
+
+// name is o in errors.
+func (o OwnFile) name() string {
+	if o.Where == "" {
+		return o.Path
+	}
+	return o.Path + " (" + o.Where + ")"
 }
 
 // Check says what is wrong with o.
@@ -80,7 +89,7 @@ func (r *renderer) adds(wanted func(OwnFile) bool) ([]repack.Add, error) {
 		}
 		body, err := r.content(o)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o.Path, err)
+			return nil, fmt.Errorf("%s: %w", o.name(), err)
 		}
 		if total += len(body); total > maxOwn {
 			return nil, fmt.Errorf("the board's own files have more than %d bytes", maxOwn)

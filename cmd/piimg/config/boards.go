@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -54,6 +55,8 @@ type File struct {
 	Template bool              `toml:"template"` // what that file says is one too
 	Labels   map[string]string `toml:"labels"`   // of the boards that get it; none for all
 	Secret   bool              `toml:"secret"`   // only for networks with secrets
+
+	Where string `toml:"-"` // file:line of the table
 }
 
 // Bits is the mode of f.
@@ -92,6 +95,8 @@ type Board struct {
 	Addresses []string          `toml:"addresses"`
 	Labels    map[string]string `toml:"labels"`
 	Vars      map[string]string `toml:"vars"`
+
+	Where string `toml:"-"` // file:line
 }
 
 // LoadBoards reads a list of boards: TOML with a [[board]] for each, or CSV with a header,
@@ -104,9 +109,9 @@ func LoadBoards(file string) ([]Board, error) {
 	var boards []Board
 	switch filepath.Ext(file) {
 	case ".csv":
-		boards, err = boardsOfCSV(strings.NewReader(string(text)))
+		boards, err = boardsOfCSV(file, strings.NewReader(string(text)))
 	case ".toml":
-		boards, err = boardsOfTOML(string(text))
+		boards, err = boardsOfTOML(file, string(text))
 	default:
 		err = errors.New("the name ends neither in .toml nor in .csv")
 	}
@@ -116,7 +121,7 @@ func LoadBoards(file string) ([]Board, error) {
 	return boards, nil
 }
 
-func boardsOfTOML(text string) ([]Board, error) {
+func boardsOfTOML(file, text string) ([]Board, error) {
 	var list struct {
 		Board []Board `toml:"board"`
 	}
@@ -127,12 +132,34 @@ func boardsOfTOML(text string) ([]Board, error) {
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		return nil, fmt.Errorf("unknown key %s", unknown[0])
 	}
+	where := tables(file, text, "board")
+	for n := range list.Board {
+		list.Board[n].Where = where(n)
+	}
 	return list.Board, nil
+}
+
+// tables says as file:line where table n of a list of tables begins in text, and as file
+// alone where it is not written as one. toml keeps no places.
+func tables(file, text, key string) func(n int) string {
+	header := regexp.MustCompile(`^\s*\[\[\s*` + strings.ReplaceAll(regexp.QuoteMeta(key), `\.`, `\s*\.\s*`) + `\s*\]\]`)
+	var lines []int
+	for n, line := range strings.Split(text, "\n") {
+		if header.MatchString(line) {
+			lines = append(lines, n+1)
+		}
+	}
+	return func(n int) string {
+		if n >= len(lines) {
+			return file
+		}
+		return fmt.Sprintf("%s:%d", file, lines[n])
+	}
 }
 
 // boardsOfCSV reads columns named as the keys of TOML; lists have blanks between, and each
 // label and variable has a column of its own, label:rack and var:hostname.
-func boardsOfCSV(r io.Reader) ([]Board, error) {
+func boardsOfCSV(file string, r io.Reader) ([]Board, error) {
 	in := csv.NewReader(r)
 	in.TrimLeadingSpace, in.Comment = true, '#'
 	header, err := in.Read()
@@ -148,7 +175,8 @@ func boardsOfCSV(r io.Reader) ([]Board, error) {
 		if err != nil {
 			return nil, err
 		}
-		b := Board{Labels: map[string]string{}, Vars: map[string]string{}}
+		line, _ := in.FieldPos(0)
+		b := Board{Labels: map[string]string{}, Vars: map[string]string{}, Where: fmt.Sprintf("%s:%d", file, line)}
 		for n, column := range header {
 			if err := b.set(strings.TrimSpace(column), strings.TrimSpace(row[n])); err != nil {
 				return nil, err

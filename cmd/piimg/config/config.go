@@ -70,6 +70,10 @@ func Load(file string, optional bool) (Config, error) {
 		}
 		return c, fmt.Errorf("%s: unknown key %s", file, strings.Join(keys, ", "))
 	}
+	where := tables(file, string(text), "serve.file")
+	for n := range c.Serve.File {
+		c.Serve.File[n].Where = where(n)
+	}
 	if err := c.Serve.check(); err != nil {
 		return c, fmt.Errorf("%s: %w", file, err)
 	}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"piimg/cmd/piimg/config"
+	"piimg/store"
+	"piimg/store/board"
+	"piimg/store/serve"
+)
+
+// foresight says what boards would get from a front end with the configuration of this
+// machine, without one. It is for one goroutine.
+type foresight struct {
+	store *store.Store
+	guard *guard
+	conf  config.Serve
+	rules serve.Rules
+	files []serve.OwnFile
+	views map[store.Digest]seen
+	heads map[string]serve.Head
+}
+
+// seen is an image with the eyes of a front end.
+type seen struct {
+	image *store.Image
+	view  serve.View
+}
+
+// foresight looks into the store s. What g refuses is not what boards get; g may be nil.
+func (a *app) foresight(s *store.Store, flags config.Serve, g *guard) (*foresight, error) {
+	c, err := a.serveConfig(flags)
+	if err != nil {
+		return nil, err
+	}
+	files, err := filesOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return &foresight{s, g, c, rulesOf(c), files, map[store.Digest]seen{}, map[string]serve.Head{}}, nil
+}
+
+// prospect is what one board would get, and why. Its image is zero where that is nothing.
+type prospect struct {
+	serve.Decision
+	mode  string     // net, local, off or none
+	head  serve.Head // of the environment; zero where that is not asked, or has none
+	visit serve.Visit
+	seen  seen
+}
+
+// prospect decides for the board id, which asks from addr. A zero addr is in no network.
+func (f *foresight) prospect(ctx context.Context, id board.ID, own board.Assignment, addr netip.Addr) (prospect, error) {
+	told, err := fleet{f.store, f.guard}.assignment(ctx, own)
+	if err != nil {
+		return prospect{}, err
+	}
+	p := prospect{Decision: f.rules.Decide(told, addr), mode: "net"}
+	switch {
+	case p.Local:
+		p.mode = "local"
+	case p.Off:
+		p.mode = "off"
+	case p.Env == "" && p.Image.IsZero():
+		p.mode = "none"
+	case p.Image.IsZero():
+		if p.head, err = f.head(ctx, p.Env); errors.Is(err, fs.ErrNotExist) {
+			return p, nil
+		}
+		p.Image = p.head.Image
+	}
+	if err != nil || p.Image.IsZero() {
+		return p, err
+	}
+	p.visit = serve.Visit{Board: string(id), Told: told, Addr: addr, Env: p.Env, URL: cmp.Or(f.conf.URL, "http://front-end:8080"), Secrets: f.rules.Secrets(addr)}
+	p.seen, err = f.look(ctx, p.Image)
+	return p, err
+}
+
+func (f *foresight) head(ctx context.Context, env string) (serve.Head, error) {
+	if h, ok := f.heads[env]; ok {
+		return h, nil
+	}
+	h, err := fleet{f.store, f.guard}.Head(ctx, env, serve.Head{})
+	if err == nil {
+		f.heads[env] = h
+	}
+	return h, err
+}
+
+// look reads the small files of an image.
+func (f *foresight) look(ctx context.Context, d store.Digest) (seen, error) {
+	if s, ok := f.views[d]; ok {
+		return s, nil
+	}
+	image, err := f.store.Image(ctx, d)
+	if err != nil {
+		return seen{}, err
+	}
+	view, err := serve.NewView(image, f.files, func(file store.File) (string, error) {
+		var text strings.Builder
+		for _, part := range file.Parts {
+			b, err := f.store.Blobs().Read(ctx, part, maxText)
+			if err != nil {
+				return "", fmt.Errorf("%s of image %s: %w", file.Path, d.Short(), err)
+			}
+			text.Write(b)
+		}
+		return text.String(), nil
+	})
+	f.views[d] = seen{image, view}
+	return f.views[d], err
+}
+
+// maxText bounds a config.txt or a command line that is read, in bytes.
+const maxText = 1 << 20
+
+// check says which files the board cannot have of what it would get. Secret files are looked
+// at too, if there is a network that may have them. Of what cannot be known it says nothing.
+func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment) error {
+	addr := netip.Addr{}
+	if len(own.Addresses) > 0 {
+		addr = own.Addresses[0]
+	}
+	p, err := f.prospect(ctx, id, own, addr)
+	if err != nil || p.seen.image == nil || f.conf.Plain {
+		return nil
+	}
+	p.visit.Secrets = slices.ContainsFunc(f.rules.Networks, func(n serve.Network) bool { return n.Secrets })
+	return p.seen.view.Check(p.visit)
+}
+
+// faults are the lines of err, which is of several files.
+func faults(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+// forewarn warns of what a board that has just been changed cannot have.
+func (a *app) forewarn(ctx context.Context, s *store.Store, set board.Assignment) {
+	f, err := a.foresight(s, config.Serve{}, nil)
+	if err != nil {
+		a.ui.warn("what the board gets is not looked at: %v", err)
+		return
+	}
+	for _, fault := range faults(f.check(ctx, set.Board, set)) {
+		a.ui.warn("board %s cannot have %s", set.Board, fault)
+	}
+}
+
+// checkServe looks at what a front end with these flags would give to boards: to all that are
+// known, and to others. What it finds is printed, and is an errFindings.
+func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	g, err := a.guard()
+	if err != nil {
+		return err
+	}
+	f, err := a.foresight(s, flags, g)
+	if err != nil {
+		return err
+	}
+	if _, err := httpsConfig(f.conf); err != nil {
+		return err
+	}
+	if _, err := addressesOf(f.conf); err != nil {
+		return err
+	}
+	known, err := board.Snapshot(ctx, s, nil)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		for _, fault := range faults(f.check(ctx, id, known[id])) {
+			found++
+			fmt.Fprintf(a.out, "board %s: %s\n", id, fault)
+		}
+	}
+	for _, fault := range faults(f.checkOthers(ctx)) {
+		found++
+		fmt.Fprintf(a.out, "boards that nobody has described: %s\n", fault)
+	}
+	if found > 0 {
+		return cmp.Or(a.out.err, errFindings)
+	}
+	a.ui.say("%d boards and %d files of their own: every file can be made", len(known), len(f.files))
+	return nil
+}
+
+// checkOthers is check for boards that nobody has described, in each network and in none.
+func (f *foresight) checkOthers(ctx context.Context) error {
+	errs := []error{f.check(ctx, "00000000", board.Assignment{})}
+	for _, n := range f.rules.Networks {
+		err := f.check(ctx, "00000000", board.Assignment{Details: board.Details{Addresses: []netip.Addr{n.Prefix.Addr()}}})
+		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return e != nil && e.Error() == err.Error() }) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
