@@ -5,7 +5,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 
 # What the tests need besides Go: an emulator, three TFTP clients, a kernel with a root file
 # system, and other people's tools that read what piimg writes.
-PACKAGES := xxd util-linux e2fsprogs dosfstools mtools fdisk bmap-tools qemu-efi-aarch64 build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo nginx-light cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
+PACKAGES := xxd nbdkit libnbd-bin fuse3 util-linux e2fsprogs dosfstools mtools fdisk bmap-tools qemu-efi-aarch64 build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo nginx-light cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
 .PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
 

@@ -89,7 +89,11 @@ func checkBlock(name, sys string, anyDisk bool) (model string, err error) {
 	}
 	for _, part := range append([]string{sys}, partitions(sys)...) {
 		if use := usedFor(part); use != "" {
-			return "", hint(fmt.Errorf("%s is in use: /dev/%s is %s", name, filepath.Base(part), use), "unmount it, and make sure that it is the device that you mean")
+			err := fmt.Errorf("%s is %s", name, use)
+			if part != sys {
+				err = fmt.Errorf("%s is in use: /dev/%s is %s", name, filepath.Base(part), use)
+			}
+			return "", hint(err, "umount or swapoff it, and make sure that it is the device that you mean")
 		}
 	}
 	loop := strings.HasPrefix(filepath.Base(sys), "loop")

@@ -80,7 +80,11 @@ func (a *app) runWrite(ctx context.Context, ref, name string, o writeOptions) er
 	if err := a.confirm(fmt.Sprintf("write %s to %s (%s), and lose what is on it?", ref, name, d.what()), o.yes); err != nil {
 		return err
 	}
-	if err := a.writeDisk(ctx, disk, d); err != nil {
+	err = a.writeDisk(ctx, disk, d)
+	if errors.Is(err, unix.EIO) {
+		err = hint(err, "the card or its reader fails: take another, and what is on this one is of no use now")
+	}
+	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	a.ui.say("wrote and read back %s", size(disk.Size))
