@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,7 @@ type Referrer struct {
 	Digest  Digest // of Doc; set by DecodeReferrer
 	Doc     []byte // the manifest; set by DecodeReferrer
 	Subject Blob   // the image
-	Type    string // what the document is, a media type
+	Type    string // what the document is, a media type; that of the config where it says no other
 	Content []Blob // without the config
 	Media   string // media type of Content
 	Config  Blob   // set by DecodeReferrer
@@ -77,7 +78,7 @@ func DecodeReferrer(doc []byte) (Referrer, error) {
 			m.MediaType, m.SchemaVersion, m.Subject.Digest, ErrCorrupt)
 	}
 	r := Referrer{
-		Digest: Sum(doc), Doc: doc, Type: m.ArtifactType,
+		Digest: Sum(doc), Doc: doc, Type: cmp.Or(m.ArtifactType, m.Config.MediaType),
 		Subject: Blob{m.Subject.Digest, m.Subject.Size}, Config: Blob{m.Config.Digest, m.Config.Size},
 	}
 	for _, l := range append([]descriptor{m.Config}, m.Layers...) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -41,6 +42,7 @@ type attachment struct {
 var (
 	_ serve.Fleet    = (*attachment)(nil)
 	_ serve.Registry = (*attachment)(nil)
+	_ serve.Library  = (*attachment)(nil)
 	_ serve.Source   = (*attachment)(nil)
 )
 
@@ -192,6 +194,18 @@ func (t *attachment) Head(ctx context.Context, env string, good serve.Head) (ser
 		return serve.Head{}, unknown{err}
 	}
 	return fleet{s, t.guard}.Head(ctx, env, good)
+}
+
+// Referrers are those of the store.
+func (t *attachment) Referrers(ctx context.Context, image store.Digest) iter.Seq2[store.Referrer, error] {
+	return func(yield func(store.Referrer, error) bool) {
+		s, err := t.get(ctx)
+		if err != nil {
+			yield(store.Referrer{}, unknown{err})
+			return
+		}
+		s.Referrers(ctx, image)(yield)
+	}
 }
 
 // Find is that of the store.

@@ -231,8 +231,10 @@ var errNoImage = fmt.Errorf("not an image: %w", fs.ErrNotExist)
 
 // manifest is the bytes of the manifest named d.
 func (c *cache) manifest(ctx context.Context, d store.Digest) ([]byte, error) {
-	if doc, err := os.ReadFile(c.path(d)); err == nil && store.Sum(doc) == d {
-		return doc, nil
+	if info, err := os.Stat(c.path(d)); err == nil && info.Size() <= store.MaxManifestLen {
+		if doc, err := os.ReadFile(c.path(d)); err == nil && store.Sum(doc) == d {
+			return doc, nil
+		}
 	}
 	b, err := c.source.Find(ctx, d)
 	if errors.Is(err, fs.ErrNotExist) {

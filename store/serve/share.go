@@ -2,9 +2,11 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"strings"
 
 	"piimg/store"
@@ -28,13 +30,49 @@ func (f *Front) Blob(ctx context.Context, r Request, d store.Digest) (*File, err
 	return file, nil
 }
 
-// Manifest is the manifest of the image named d, as it is stored. All of the image is here
-// then. The error wraps io/fs.ErrNotExist where there is no such image.
+// Manifest is the manifest named d, as it is stored: of an image, all of which is here then,
+// or of a document about one. The error wraps io/fs.ErrNotExist where there is none.
 func (f *Front) Manifest(ctx context.Context, d store.Digest) ([]byte, error) {
-	if _, err := f.cache.Ensure(ctx, d); err != nil {
+	_, err := f.cache.Ensure(ctx, d)
+	if err != nil && !errors.Is(err, errNoImage) {
 		return nil, err
 	}
-	return f.cache.manifest(ctx, d)
+	doc, e := f.cache.manifest(ctx, d)
+	if err == nil || e != nil {
+		return doc, e
+	}
+	if _, e := store.DecodeReferrer(doc); e != nil {
+		return nil, err
+	}
+	return doc, nil
+}
+
+// Library is a Fleet that knows the documents about images, such as signatures. With it the
+// front end lists them.
+type Library interface {
+	// Referrers is as that of a store.Store.
+	Referrers(ctx context.Context, image store.Digest) iter.Seq2[store.Referrer, error]
+}
+
+// Referrers are the documents about the image named d, ordered by digest. Those that are
+// damaged are left out, and the log says so.
+func (f *Front) Referrers(ctx context.Context, d store.Digest) ([]store.Referrer, error) {
+	from, ok := f.cfg.Fleet.(Library)
+	if !ok {
+		return nil, nil
+	}
+	var all []store.Referrer
+	for r, err := range from.Referrers(ctx, d) {
+		switch {
+		case err != nil && (r.Digest.IsZero() || ctx.Err() != nil):
+			return nil, trouble{err}
+		case err != nil:
+			f.nothing.Log(ctx, slog.LevelWarn, "document about an image cannot be read", "image", d, "document", r.Digest, "err", err)
+		default:
+			all = append(all, r)
+		}
+	}
+	return all, nil
 }
 
 // find is the size of the content named d, here or in the store.

@@ -21,8 +21,11 @@ import (
 // BoardID is the only board there is.
 const BoardID = "91cdf03d"
 
-// oneImage is a fleet in which every board runs the same image.
-type oneImage struct{ image store.Digest }
+// oneImage is a fleet in which every board runs the same image, and what the store has about it.
+type oneImage struct {
+	*store.Store
+	image store.Digest
+}
 
 func (oneImage) Board(name string) (string, bool) { return BoardID, name == BoardID }
 
@@ -56,7 +59,13 @@ func NewFront(t testing.TB, files map[string][]byte) (*serve.Front, store.Digest
 	if err != nil {
 		t.Fatal(err)
 	}
-	front, err := serve.New(serve.Config{Dir: t.TempDir(), Fleet: oneImage{d}, Source: s.Blobs(), Default: "dev"})
+	return Serve(t, s, d), d
+}
+
+// Serve is a front end whose boards run an image of s.
+func Serve(t testing.TB, s *store.Store, image store.Digest) *serve.Front {
+	t.Helper()
+	front, err := serve.New(serve.Config{Dir: t.TempDir(), Fleet: oneImage{s, image}, Source: s.Blobs(), Default: "dev"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +73,7 @@ func NewFront(t testing.TB, files map[string][]byte) (*serve.Front, store.Digest
 	if err := front.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return front, d
+	return front
 }
 
 // NoLeaks checks at the end of the test that goroutines and open files are as many as

@@ -18,10 +18,14 @@ import (
 // The pull half of the OCI distribution API (distribution-spec v1.1), read-only. Each
 // environment is a repository whose tags are "latest", what boards of it get, and the
 // number of that step. By digest every image is in every repository, and so is every blob:
-// where something belongs to is of no interest to who knows its digest.
+// where something belongs to is of no interest to who knows its digest. Signatures of an image
+// are its referrers.
 
-// manifestType is the media type of every image's manifest.
-const manifestType = "application/vnd.oci.image.manifest.v1+json"
+// The media types of every manifest, and of a list of them.
+const (
+	manifestType = "application/vnd.oci.image.manifest.v1+json"
+	indexType    = "application/vnd.oci.image.index.v1+json"
+)
 
 // errNotOCI is the error of a path below /v2/ that stands for nothing.
 var errNotOCI = fmt.Errorf("no such thing in the distribution API: %w", fs.ErrNotExist)
@@ -33,6 +37,7 @@ var (
 	manifestPath = regexp.MustCompile(`^/v2/` + repository + `/manifests/([A-Za-z0-9_:.-]{1,128})$`)
 	blobPath     = regexp.MustCompile(`^/v2/` + repository + `/blobs/(sha256:[0-9a-f]{64})$`)
 	tagsPath     = regexp.MustCompile(`^/v2/` + repository + `/tags/list$`)
+	referrerPath = regexp.MustCompile(`^/v2/` + repository + `/referrers/(sha256:[0-9a-f]{64})$`)
 )
 
 // v2 answers what is asked below /v2/.
@@ -79,10 +84,18 @@ func (h *handler) registry(w http.ResponseWriter, r *http.Request) error {
 	if m := tagsPath.FindStringSubmatch(path); m != nil {
 		return h.tags(w, r, m[1])
 	}
+	if m := referrerPath.FindStringSubmatch(path); m != nil {
+		d, err := store.ParseDigest(m[2])
+		if err != nil {
+			return errNotOCI
+		}
+		return h.referrers(w, r, d)
+	}
 	return errNotOCI
 }
 
-// manifest sends the manifest of an image that a digest or a tag names.
+// manifest sends the manifest that a digest or a tag names: of an image, or of a document
+// about one.
 func (h *handler) manifest(w http.ResponseWriter, r *http.Request, repo, ref string) error {
 	d, err := store.ParseDigest(ref)
 	if err != nil {
@@ -148,4 +161,52 @@ func document(w http.ResponseWriter, r *http.Request, status int, kind string, d
 	if r.Method != http.MethodHead {
 		w.Write(doc)
 	}
+}
+
+// index is a list of manifests.
+type index struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Manifests     []descriptor `json:"manifests"`
+}
+
+// descriptor is a manifest in a list.
+type descriptor struct {
+	MediaType    string       `json:"mediaType"`
+	Digest       store.Digest `json:"digest"`
+	Size         int          `json:"size"`
+	ArtifactType string       `json:"artifactType"`
+	annotated
+}
+
+// annotated is what a list says of a manifest in the manifest's own words.
+type annotated struct {
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+// referrers lists the documents about an image, all of them or those of one type. For what
+// nobody knows the list is empty, as the specification wants it.
+func (h *handler) referrers(w http.ResponseWriter, r *http.Request, image store.Digest) error {
+	all, err := h.front.Referrers(r.Context(), image)
+	if err != nil {
+		return err
+	}
+	kind := r.URL.Query().Get("artifactType")
+	if kind != "" {
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	list := index{2, indexType, []descriptor{}}
+	for _, ref := range all {
+		if kind != "" && ref.Type != kind {
+			continue
+		}
+		d := descriptor{MediaType: manifestType, Digest: ref.Digest, Size: len(ref.Doc), ArtifactType: ref.Type}
+		_ = json.Unmarshal(ref.Doc, &d.annotated) // it was read before
+		list.Manifests = append(list.Manifests, d)
+	}
+	doc, err := json.Marshal(list)
+	if err == nil {
+		document(w, r, http.StatusOK, indexType, doc)
+	}
+	return err
 }

@@ -30,16 +30,22 @@ func foreign(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
+// buildPull builds a client of registries out of the libraries of others.
+func buildPull(t *testing.T) string {
+	t.Helper()
+	pull := filepath.Join(t.TempDir(), "pull")
+	if out, err := exec.Command("go", "build", "-C", "testdata/pull", "-o", pull, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the client: %v\n%s", err, out)
+	}
+	return pull
+}
+
 // TestRegistryClients has the libraries behind crane and ORAS, and skopeo, pull an image
 // from the front end by tag and by digest, and verify it.
 func TestRegistryClients(t *testing.T) {
 	front, image := servetest.NewFront(t, files)
 	s := listen(t, web.Config{}, front)
-	pull := filepath.Join(t.TempDir(), "pull")
-	if out, err := exec.Command("go", "build", "-C", "testdata/pull", "-o", pull, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build the client: %v\n%s", err, out)
-	}
-
+	pull := buildPull(t)
 	want := []string{"manifest " + image.String()}
 	for name, body := range files {
 		want = append(want, name+" "+store.Sum(body).String())
@@ -86,7 +92,9 @@ func TestRegistry(t *testing.T) {
 		"/v2/prod/tags/list":                               `404 application/json {"errors":[{"code":"NAME_UNKNOWN","message":"not found"}]}`,
 		"/v2/dev/manifests/../../../etc/passwd":            `404 application/json {"errors":[{"code":"MANIFEST_UNKNOWN","message":"not found"}]}`,
 		"/v2/DEV/manifests/latest":                         `404 application/json {"errors":[{"code":"MANIFEST_UNKNOWN","message":"not found"}]}`,
-		"/v2/dev/referrers/" + image.String():              `404 application/json {"errors":[{"code":"MANIFEST_UNKNOWN","message":"not found"}]}`,
+		"/v2/dev/referrers/" + image.String():              `200 application/vnd.oci.image.index.v1+json {"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`,
+		"/v2/dev/referrers/" + kernel.String():             `200 application/vnd.oci.image.index.v1+json {"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`,
+		"/v2/dev/referrers/latest":                         `404 application/json {"errors":[{"code":"MANIFEST_UNKNOWN","message":"not found"}]}`,
 		"/v2/dev/blobs/sha512:" + strings.Repeat("0", 128): `404 application/json {"errors":[{"code":"BLOB_UNKNOWN","message":"not found"}]}`,
 	} {
 		r, body := ask(t, s, "GET "+target+" HTTP/1.1\nHost: x")

@@ -24,9 +24,10 @@ type Front interface {
 	Open(context.Context, serve.Request) (*serve.File, error)
 	Ready() error
 
-	// Blob, Manifest and Environments are for /v2/.
+	// Blob, Manifest, Referrers and Environments are for /v2/.
 	Blob(context.Context, serve.Request, store.Digest) (*serve.File, error)
 	Manifest(context.Context, store.Digest) ([]byte, error)
+	Referrers(context.Context, store.Digest) ([]store.Referrer, error)
 	Environments() []serve.Environment
 }
 

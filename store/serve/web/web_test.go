@@ -334,7 +334,10 @@ type closed struct{ err error }
 func (c closed) Open(context.Context, serve.Request) (*serve.File, error) { return nil, c.err }
 func (c closed) Ready() error                                             { return c.err }
 func (c closed) Manifest(context.Context, store.Digest) ([]byte, error)   { return nil, c.err }
-func (c closed) Environments() []serve.Environment                        { return nil }
+func (c closed) Referrers(context.Context, store.Digest) ([]store.Referrer, error) {
+	return nil, c.err
+}
+func (c closed) Environments() []serve.Environment { return nil }
 func (c closed) Blob(context.Context, serve.Request, store.Digest) (*serve.File, error) {
 	return nil, c.err
 }
@@ -345,6 +348,7 @@ func TestInternalErrors(t *testing.T) {
 	for target, want := range map[string]string{
 		"/91cdf03d/config.txt": "not available now\n",
 		"/readyz":              "not ready\n",
+		"/v2/dev/referrers/" + store.Sum(nil).String(): `{"errors":[{"code":"UNAVAILABLE","message":"not available now"}]}`,
 	} {
 		r, body := ask(t, s, "GET "+target+" HTTP/1.1\nHost: x")
 		if r.StatusCode != 503 || body != want || r.Header.Get("Retry-After") == "" {

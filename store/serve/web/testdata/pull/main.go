@@ -1,6 +1,9 @@
 // Command pull reads an image from a registry as crane and as ORAS do, each by the library
 // that is behind it, and prints the digest of the manifest and of every layer, with its
 // title, once all bytes have come and match.
+//
+// With -refer it prints the documents about the image instead, those of one type where one
+// is given: type, digest and content of each.
 package main
 
 import (
@@ -22,10 +25,93 @@ import (
 const title = "org.opencontainers.image.title"
 
 func main() {
-	pull := map[string]func(host, repo, ref string) error{"crane": crane, "oras": oras2}[os.Args[1]]
-	if err := pull(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+	var err error
+	switch host, repo, ref := os.Args[2], os.Args[3], os.Args[4]; os.Args[1] {
+	case "crane":
+		err = crane(host, repo, ref)
+	case "oras":
+		err = oras2(host, repo, ref)
+	case "crane-refer":
+		err = craneRefer(host, repo, ref, os.Args[5])
+	case "oras-refer":
+		err = orasRefer(host, repo, ref, os.Args[5])
+	}
+	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+func craneRefer(host, repo, digest, kind string) error {
+	at, err := name.NewDigest(host+"/"+repo+"@"+digest, name.Insecure)
+	if err != nil {
+		return err
+	}
+	var options []remote.Option
+	if kind != "" {
+		options = append(options, remote.WithFilter("artifactType", kind))
+	}
+	index, err := remote.Referrers(at, options...)
+	if err != nil {
+		return err
+	}
+	list, err := index.IndexManifest()
+	if err != nil {
+		return err
+	}
+	for _, d := range list.Manifests {
+		doc, err := remote.Image(at.Context().Digest(d.Digest.String()))
+		if err != nil {
+			return err
+		}
+		layers, err := doc.Layers()
+		if err != nil {
+			return err
+		}
+		fmt.Println(d.ArtifactType, d.Digest)
+		for _, l := range layers {
+			r, err := l.Compressed() // verifies
+			if err != nil {
+				return err
+			}
+			if _, err := io.Copy(os.Stdout, r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func orasRefer(host, repo, digest, kind string) error {
+	ctx := context.Background()
+	r, err := orasremote.NewRepository(host + "/" + repo)
+	if err != nil {
+		return err
+	}
+	r.PlainHTTP = true
+	image, err := r.Resolve(ctx, digest)
+	if err != nil {
+		return err
+	}
+	return r.Referrers(ctx, image, kind, func(found []ocispec.Descriptor) error {
+		for _, d := range found {
+			all, err := content.Successors(ctx, r, d)
+			if err != nil {
+				return err
+			}
+			fmt.Println(d.ArtifactType, d.Digest)
+			for _, l := range all {
+				if l.Digest == image.Digest || l.MediaType == ocispec.MediaTypeEmptyJSON {
+					continue
+				}
+				body, err := content.FetchAll(ctx, r, l) // verifies
+				if err != nil {
+					return err
+				}
+				os.Stdout.Write(body)
+			}
+		}
+		return nil
+	})
 }
 
 func crane(host, repo, ref string) error {
