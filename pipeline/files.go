@@ -67,6 +67,17 @@ func (f *openFile) Stat() (fs.FileInfo, error) {
 	return fileInfo{f.file.Path, f.file.Size, fs.FileMode(f.file.Mode)}, nil
 }
 
+// Stored is a file whose bytes are in a store, as its files are that [FS] shows.
+type Stored interface {
+	fs.File
+	Stored() store.File
+}
+
+var _ Stored = (*openFile)(nil)
+
+// Stored says which parts it has.
+func (f *openFile) Stored() store.File { return f.file }
+
 func (f *openFile) Read(p []byte) (int, error) {
 	if f.r == nil {
 		r, err := f.tree.store.OpenFile(f.tree.ctx, f.file)

@@ -200,13 +200,13 @@ func (a *app) entries(ctx context.Context, what string, l limitFlag, hash bool) 
 	return entries, damage, nil
 }
 
-// warnOf warns of what a kernel makes less of than it looks. Where it stops there, the
-// answer is errFindings: what comes behind is not shown.
+// warnOf warns of what a kernel makes less of than it looks. Where it stops there, or
+// an archive was cut off, the answer is errFindings: what comes behind is not shown.
 func (a *app) warnOf(problems []initrd.Problem) error {
 	var damage error
 	for _, p := range problems {
 		a.ui.warn("%s", printable(p.String()))
-		if p.Stop {
+		if p.Stop || p.Cut {
 			damage = errFindings
 		}
 	}

@@ -129,7 +129,7 @@ type writer func(ctx context.Context, w io.Writer) (repack.Stats, error)
 func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.Options) (writer, error) {
 	tree, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
 	if err == nil {
-		err = tree.Stopped()
+		err = tree.Damage()
 	}
 	if err != nil {
 		return nil, err

@@ -179,7 +179,7 @@ func (r *renderer) replace(entry store.File, b body, made []byte, keep bool) (st
 		e := store.NewFile(entry.Path, entry.Mode, store.Blob{Digest: store.Sum(made), Size: int64(len(made))})
 		return e, &composed{tail: made}, nil
 	}
-	made = append(make([]byte, initrd.Padding(entry.Size)), made...)
+	made = append(make([]byte, initrd.Spacing(entry.Size)), made...)
 	sum, err := r.img.sumOf(entry, b)
 	if err != nil {
 		b.Close()

@@ -59,12 +59,54 @@ func TestEveryCutIsAnErrorWithItsPlace(t *testing.T) {
 		for cut := 1; cut < len(b)-4; cut++ { // a trailer's padding is not missed
 			tree, err := seen(b[:cut])
 			switch {
-			case c == "lz4 -lqc" && cut == 4: // nothing but the magic: a frame without blocks, so an archive without entries
 			case err == nil || !strings.Contains(err.Error(), "archive 1: "):
 				t.Errorf("%s cut at %d of %d bytes: %v", c, cut, len(b), err)
 			case len(tree.Problems) == 0:
 				t.Errorf("%s cut at %d of %d bytes: no problem", c, cut, len(b))
 			}
+		}
+	}
+}
+
+// So it is where a second archive is cut, whatever the first one is compressed with.
+func TestEveryCutOfASecondArchiveIsAnError(t *testing.T) {
+	for n, c := range compressors {
+		first := squeeze(t, small(t), c)
+		first = append(first, make([]byte, Spacing(int64(len(first))))...)
+		second := squeeze(t, pack(t, codec.None, reg("second", "text")), compressors[(n+1)%len(compressors)])
+		if tree, err := seen(append(first, second...)); err != nil || tree.Lookup("second") == nil || len(tree.Problems) > 0 {
+			t.Errorf("%s: the second archive is not read behind it: %v", c, err)
+		}
+		for cut := 1; cut < len(second); cut++ {
+			tree, err := seen(append(bytes.Clone(first), second[:cut]...))
+			if err == nil || !strings.Contains(err.Error(), "archive 2: ") || tree.Stopped() == nil {
+				t.Errorf("%s: the second archive cut at %d of %d bytes: %v", c, cut, len(second), err)
+			}
+		}
+	}
+}
+
+// A kernel takes NUL bytes, or nothing, in a compressed member only behind an archive.
+func TestFrontOfCompressedData(t *testing.T) {
+	good := squeeze(t, small(t), "gzip -9nc")
+	nul := squeeze(t, append(make([]byte, 4), small(t)...), "gzip -9nc")
+	empty := squeeze(t, nil, "gzip -9nc")
+	for _, tt := range []struct {
+		name string
+		b    []byte
+		want string // of the problem; "" for none
+	}{
+		{"NUL bytes first", nul, "no NUL bytes before it"},
+		{"NUL bytes behind an archive", append(bytes.Clone(good), nul...), ""},
+		{"nothing first", append(bytes.Clone(empty), good...), "there is no archive in it"},
+		{"nothing behind an archive", append(bytes.Clone(good), empty...), ""},
+	} {
+		tree, err := ReadTree(bytes.NewReader(tt.b), Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(tree.Problems); (len(tree.Problems) > 0) != (tt.want != "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: problems %v, want %q", tt.name, got, tt.want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ package initrd
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,11 @@ const Align = 4
 
 // Padding is the number of NUL bytes that a part of n bytes needs.
 func Padding(n int64) int64 { return -n & (Align - 1) }
+
+// Spacing is the number of NUL bytes that end whatever stands in n bytes, so that another
+// part can follow: [Padding], and four more, which end an lz4 frame. It has no end of its
+// own, and a kernel reads the next four bytes as the length of a block.
+func Spacing(n int64) int64 { return Padding(n) + Align }
 
 // Limits bound what all archives together may ask for. Zero values stand for the default.
 type Limits struct {
@@ -82,8 +88,9 @@ func WalkLimits(r io.Reader, l Limits, visit func(p Place, e newc.Entry, body io
 type walker struct {
 	limits  Limits
 	visit   func(Place, newc.Entry, io.Reader) error
-	ended   func() // an archive's trailer was read; may be nil
-	began   func(Member)
+	began   func(Member)     // may be nil, as the next two
+	ended   func(newc.Entry) // an archive's trailer was read
+	closed  func(end int64)  // a member was read
 	in      *counter
 	r       *bufio.Reader
 	archive int
@@ -114,7 +121,21 @@ func (w *walker) walk() error {
 		if err := w.member(); err != nil {
 			return fmt.Errorf("archive %d: %w", w.archive, err)
 		}
+		if w.closed != nil {
+			w.closed(w.pos())
+		}
 	}
+}
+
+// walkOver is walk, and goes on behind archives without a trailer, as a kernel does.
+func (w *walker) walkOver(cut func()) error {
+	err := w.walk()
+	for errors.Is(err, newc.ErrNoTrailer) {
+		cut()
+		w.archive++
+		err = w.walk()
+	}
+	return err
 }
 
 // errMisaligned is a plain archive that the kernel does not find.
@@ -130,7 +151,7 @@ func (w *walker) member() error {
 	}
 	defer z.Close()
 	if w.began != nil {
-		w.began(Member{start, format})
+		w.began(Member{Offset: start, Format: format})
 	}
 	if format == codec.None {
 		if start%Align != 0 {
@@ -142,6 +163,9 @@ func (w *walker) member() error {
 	inner := bufio.NewReaderSize(&guard{w: w, z: z}, 64<<10)
 	for off := int64(0); ; {
 		n, err := skipNUL(inner)
+		if err == nil && n > 0 || err == io.EOF {
+			err = cmp.Or(w.checkFront(format, off, err), err)
+		}
 		if off += n; err == io.EOF {
 			return nil
 		} else if err != nil {
@@ -157,6 +181,21 @@ func (w *walker) member() error {
 	}
 }
 
+// checkFront refuses NUL bytes, or nothing, at the front of the first member: only behind
+// an archive is the kernel ready to skip them. It refuses nothing in an lz4 frame, which
+// was cut off behind its magic.
+func (w *walker) checkFront(f codec.Format, off int64, err error) error {
+	switch {
+	case off > 0:
+		return nil
+	case err == io.EOF && (w.archive == 1 || f == codec.LZ4):
+		return errors.New("there is no archive in it")
+	case w.archive == 1:
+		return errors.New("the kernel wants the first archive at the front of what is compressed, with no NUL bytes before it")
+	}
+	return nil
+}
+
 // one walks one archive, which begins at base of the member's plain data.
 func (w *walker) one(r *bufio.Reader, base int64) (int64, error) {
 	l := w.limits.Limits
@@ -168,7 +207,7 @@ func (w *walker) one(r *bufio.Reader, base int64) (int64, error) {
 		w.at.Offset = cr.Offset()
 		if err == io.EOF {
 			if w.ended != nil {
-				w.ended()
+				w.ended(cr.End)
 			}
 			return cr.Consumed(), nil
 		}

@@ -33,6 +33,27 @@ type Tree struct {
 type Member struct {
 	Offset int64 // of its first byte in the file
 	Format codec.Format
+	// Overlay says that it is one archive, which was put behind the others and takes in
+	// what is put there next: its trailer has the inode [OverlayMark].
+	Overlay bool
+
+	end      int64 // of the file, behind its last byte; 0 where that is not known
+	archives int
+}
+
+// OverlayMark is the inode of the trailer of an archive that more is put into, rather than
+// behind it. Nothing else that reads archives looks at it: a trailer is told by its name.
+const OverlayMark = 0x7069696d
+
+// Gap is the number of NUL bytes that the file, of size bytes, needs behind it so that
+// another part can follow.
+func (t *Tree) Gap(size int64) int64 {
+	if n := len(t.Members); n > 0 {
+		if m := t.Members[n-1]; m.Format == codec.LZ4 && (m.end == 0 || size-m.end < Align) {
+			return Spacing(size)
+		}
+	}
+	return Padding(size)
 }
 
 // Node is one name in a tree.
@@ -58,28 +79,6 @@ type Inode struct {
 // Type is the type bits of the mode.
 func (i *Inode) Type() uint32 { return i.Mode & newc.TypeMask }
 
-// Problem is something that a kernel makes less of than the archive's author may have
-// meant.
-type Problem struct {
-	Place
-	Name string // of the entry, as it stands there
-	Text string
-	Stop bool // the kernel unpacks nothing from here on
-}
-
-func (p Problem) String() string {
-	switch {
-	case p.Stop: // it says where
-		return p.Text
-	case p.Name == "":
-		return fmt.Sprintf("%s: %s", p.Place, p.Text)
-	}
-	return fmt.Sprintf("%s: entry %q: %s", p.Place, p.Name, p.Text)
-}
-
-// maxProblems bounds what a hostile archive can make us remember.
-const maxProblems = 1000
-
 // ReadTree reads all archives of r. Damage is no error but a [Problem], the last one, and
 // the tree is what the kernel has got by then. Errors are those of r, and those that wrap
 // [newc.ErrLimit].
@@ -88,14 +87,12 @@ func ReadTree(r io.Reader, l Limits) (*Tree, error) {
 	b := builder{Tree: t, limits: l.OrDefault(), links: map[link]string{}, kids: map[string]int32{}}
 	src := &source{r: r}
 	w := newWalker(src, l, b.add)
-	w.ended = func() { clear(b.links) }
 	w.began = func(m Member) { t.Members = append(t.Members, m) }
-	err := w.walk()
-	for errors.Is(err, newc.ErrNoTrailer) {
-		b.problem(w.at, "", "the archive has no trailer", false)
-		w.archive++
-		err = w.walk()
-	}
+	w.ended = b.end
+	w.closed = func(end int64) { t.Members[len(t.Members)-1].end = end }
+	err := w.walkOver(func() {
+		b.problem(Problem{Place: w.at, Text: "the archive has no trailer: it may have been cut off", Cut: true})
+	})
 	switch {
 	case src.err != nil:
 		return nil, src.err
@@ -123,21 +120,13 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Stopped is where and why a kernel would stop to unpack, and nil where it would not.
-func (t *Tree) Stopped() error {
-	if n := len(t.Problems); n > 0 && t.Problems[n-1].Stop {
-		return errors.New(t.Problems[n-1].Text)
-	}
-	return nil
-}
-
 // Bodies visits the bodies of all entries that the tree was read from, in order; r is the
 // same file once more, from its start. Damage behind the last of them, and in its body,
 // which a kernel has as far as it goes, is no error here: the tree has it as a problem.
 func (t *Tree) Bodies(r io.Reader, l Limits, visit func(Place, io.Reader) error) error {
 	left := t.Entries
 	var failed error // of the last visit, and not the body's own
-	err := WalkLimits(r, l, func(p Place, _ newc.Entry, body io.Reader) error {
+	w := newWalker(r, l, func(p Place, _ newc.Entry, body io.Reader) error {
 		if left == 0 {
 			return errSeen
 		}
@@ -149,6 +138,7 @@ func (t *Tree) Bodies(r io.Reader, l Limits, visit func(Place, io.Reader) error)
 		}
 		return failed
 	})
+	err := w.walkOver(func() {})
 	if left == 0 && failed == nil {
 		return nil
 	}
@@ -208,35 +198,12 @@ const (
 	stepCost = 32 // of one element, besides its path
 )
 
-func (b *builder) problem(p Place, name, text string, stop bool) {
-	if len(b.Problems) < maxProblems || stop {
-		b.Problems = append(b.Problems, Problem{Place: p, Name: name, Text: text, Stop: stop})
-	}
-}
-
-func (b *builder) stop(p Place, err error) { b.problem(p, "", err.Error(), true) }
-
-// dropped are reasons why the kernel makes nothing of an entry.
-var (
-	errParent   = errors.New("its folder does not exist, so the kernel drops it")
-	errNotEmpty = errors.New("a folder with files in it cannot be replaced, so the kernel drops it")
-	errType     = errors.New("unknown type, so the kernel drops it")
-	errBody     = errors.New("it has a body that its type does not have, so the kernel drops it")
-	errTarget   = errors.New("its target is longer than 4096 bytes, so the kernel drops it")
-	errLink     = errors.New("the file that it is a hard link to is gone, so the kernel drops it")
-	errSelf     = errors.New("a hard link to itself: the kernel deletes the file")
-	errLoop     = errors.New("too many symlinks above it, so the kernel drops it")
-	errDot      = errors.New("its name ends with a dot and is no folder that is there, so the kernel drops it")
-	errSlash    = errors.New("its name ends with a slash and it, or what is there, is no folder, so the kernel drops it")
-	errName     = errors.New("an element of its name is longer than 255 bytes, so the kernel drops it")
-)
-
 // add is one entry, as do_name and do_symlink treat it.
 func (b *builder) add(p Place, e newc.Entry, body io.Reader) error {
 	if slices.Contains(strings.Split(e.Name, "/"), "..") {
-		b.problem(p, e.Name, "the name leads upwards", false)
+		b.less(p, e, "the name leads upwards")
 	} else if strings.HasPrefix(e.Name, "/") {
-		b.problem(p, e.Name, "the name is absolute", false)
+		b.less(p, e, "the name is absolute")
 	}
 	target, err := target(e, body)
 	if err == nil {
@@ -244,11 +211,19 @@ func (b *builder) add(p Place, e newc.Entry, body io.Reader) error {
 	}
 	for _, dropped := range []error{errParent, errNotEmpty, errType, errBody, errTarget, errLink, errSelf, errLoop, errDot, errSlash, errName} {
 		if errors.Is(err, dropped) {
-			b.problem(p, e.Name, err.Error(), false)
+			b.less(p, e, err.Error())
 			return nil
 		}
 	}
 	return err
+}
+
+// end is the trailer of an archive: the kernel forgets hard links.
+func (b *builder) end(e newc.Entry) {
+	clear(b.links)
+	m := &b.Members[len(b.Members)-1]
+	m.archives++
+	m.Overlay = m.archives == 1 && e.Ino == OverlayMark
 }
 
 func target(e newc.Entry, body io.Reader) (string, error) {
@@ -348,7 +323,7 @@ func (b *builder) putOther(p Place, e newc.Entry, name string) error {
 		n = b.create(p, e, name)
 	}
 	if n.RDev != e.RDev && e.Type() != newc.Dir {
-		b.problem(p, e.Name, "a node of this type is there, and the kernel leaves its number as it is", false)
+		b.less(p, e, "a node of this type is there, and the kernel leaves its number as it is")
 	}
 	n.Place = p
 	n.set(e)
@@ -418,67 +393,4 @@ func (b *builder) insert(n *Node) {
 		return
 	}
 	b.kids[path.Dir(n.Path)]++
-}
-
-// builtin are the folders of the archive that is part of every kernel
-// (usr/default_cpio_list).
-var builtin = []string{".", "dev", "root"}
-
-// Resolve is the path of an entry's name with the symlinks above its last element
-// followed. Without its folder an entry cannot be made.
-func (t *Tree) Resolve(name string) (string, error) {
-	name, _, err := t.resolve(name)
-	return name, err
-}
-
-// resolve is Resolve, and says what it took.
-func (t *Tree) resolve(name string) (string, int64, error) {
-	name = Clean(name)
-	dir, last := path.Split(name)
-	dir = strings.TrimSuffix(dir, "/")
-	if dir == "" || t.isDir(dir) {
-		return name, 0, nil
-	}
-	dir, steps, err := t.follow(dir, 40) // MAXSYMLINKS of the kernel
-	if err != nil {
-		return "", steps, err
-	}
-	return path.Join(dir, last), steps, nil
-}
-
-func (t *Tree) isDir(dir string) bool {
-	n := t.nodes[dir]
-	return n != nil && n.Type() == newc.Dir || n == nil && slices.Contains(builtin, dir)
-}
-
-// follow resolves a folder's path element by element, and says what it took: about as
-// many nanoseconds.
-func (t *Tree) follow(dir string, links int) (to string, steps int64, err error) {
-	at, rest := ".", dir
-	for rest != "" {
-		var element string
-		element, rest, _ = strings.Cut(rest, "/")
-		next := path.Join(at, element)
-		if next == ".." {
-			next = "."
-		}
-		steps += int64(len(next)) + stepCost
-		n := t.nodes[next]
-		switch {
-		case t.isDir(next):
-			at = next
-		case n == nil || n.Type() != newc.Symlink:
-			return "", steps, errParent
-		case links == 0:
-			return "", steps, errLoop
-		default:
-			links--
-			if strings.HasPrefix(n.Target, "/") {
-				at = "."
-			}
-			rest = strings.Trim(n.Target+"/"+rest, "/")
-			steps += int64(len(rest))
-		}
-	}
-	return at, steps, nil
 }

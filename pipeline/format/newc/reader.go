@@ -45,6 +45,9 @@ type Reader struct {
 	// Base is where the archive begins in what the offsets of errors count from; 0.
 	Base int64
 
+	// End is the trailer, once Next has answered io.EOF. Nothing reads its fields.
+	End Entry
+
 	r      *bufio.Reader
 	limits Limits
 	name   []byte
@@ -106,6 +109,7 @@ func (r *Reader) trailer(e Entry) error {
 	if e.Size != 0 {
 		return fmt.Errorf("header at byte %d: trailer with a body of %d bytes: %w", r.Offset(), e.Size, ErrFormat)
 	}
+	r.End = e
 	return io.EOF
 }
 

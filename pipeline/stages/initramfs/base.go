@@ -22,7 +22,8 @@ type base struct {
 	io.ReaderAt
 	io.Closer
 	size   int64
-	stored *store.Blob // what it is in the store already
+	parts  []store.Blob // that it has in a store, where it comes from one
+	stored bool         // which is that of the job
 }
 
 func openBase(ctx context.Context, job *pipeline.Job, ref recipes.Ref) (*base, error) {
@@ -36,8 +37,8 @@ func openBase(ctx context.Context, job *pipeline.Job, ref recipes.Ref) (*base, e
 			return nil, err
 		}
 		b, err := spool(job, r)
-		if err == nil && len(made[0].Parts) == 1 {
-			b.stored = &made[0].Parts[0]
+		if err == nil {
+			b.parts, b.stored = made[0].Parts, true
 		}
 		return b, err
 	}
@@ -55,7 +56,11 @@ func openBase(ctx context.Context, job *pipeline.Job, ref recipes.Ref) (*base, e
 	if at, ok := f.(io.ReaderAt); ok {
 		return sized(f, at)
 	}
-	return spool(job, f)
+	b, err := spool(job, f)
+	if s, ok := f.(pipeline.Stored); ok && err == nil {
+		b.parts = s.Stored().Parts
+	}
+	return b, err
 }
 
 // noBase is an archive without entries: all of the initramfs is what the recipe adds.
@@ -100,23 +105,48 @@ func scratch(job *pipeline.Job) (*os.File, error) {
 
 func (b *base) reader() io.Reader { return io.NewSectionReader(b, 0, b.size) }
 
-// tree is what a kernel makes of the base. A base that it would not unpack to the end is
-// an error.
+// tree is what a kernel makes of the base. A base that it would not unpack to the end, or
+// that has no end, is an error.
 func (b *base) tree(l initrd.Limits) (*initrd.Tree, error) {
 	t, err := initrd.ReadTree(b.reader(), l)
 	if err == nil {
-		err = t.Stopped()
+		err = t.Damage()
 	}
 	return t, err
 }
 
-// store stores the base as it is.
-func (b *base) store(ctx context.Context, job *pipeline.Job) (store.Blob, error) {
-	if b.stored != nil {
-		return *b.stored, nil
+// store stores the first n bytes of the base, in the parts that they have where they come
+// from, so that images which are made from each other share them. It answers how many
+// bytes the parts hold: NUL bytes that fill up to n belong to the part behind.
+func (b *base) store(ctx context.Context, job *pipeline.Job, n int64) (parts []store.Blob, end int64, err error) {
+	for _, p := range b.parts {
+		if end+p.Size > n {
+			break
+		}
+		if !b.stored {
+			if p, err = b.storeRange(ctx, job, end, end+p.Size); err != nil {
+				return nil, 0, err
+			}
+		}
+		parts, end = append(parts, p), end+p.Size
 	}
+	if n-end < initrd.Align+initrd.Spacing(end) && b.isNUL(end, n) && len(parts) > 0 {
+		return parts, end, nil
+	}
+	p, err := b.storeRange(ctx, job, end, n)
+	return append(parts, p), n, err
+}
+
+func (b *base) storeRange(ctx context.Context, job *pipeline.Job, from, to int64) (store.Blob, error) {
 	return job.Blob(ctx, func(w io.Writer) error {
-		_, err := io.Copy(w, b.reader())
+		_, err := io.Copy(w, io.NewSectionReader(b, from, to-from))
 		return err
 	})
+}
+
+// isNUL says whether the bytes, few of them, are NUL.
+func (b *base) isNUL(from, to int64) bool {
+	buf := make([]byte, to-from)
+	_, err := b.ReadAt(buf, from)
+	return (err == nil || err == io.EOF) && len(bytes.Trim(buf, "\x00")) == 0
 }

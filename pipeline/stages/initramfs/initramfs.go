@@ -45,7 +45,7 @@ type params struct {
 }
 
 func (Stage) Name() string { return "initramfs" }
-func (Stage) Version() int { return 3 }
+func (Stage) Version() int { return 4 }
 
 // Plan renders the templates and declares the base and all files beside the recipe.
 func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
@@ -203,28 +203,52 @@ func (s *surgery) edits() repack.Edits {
 	return e
 }
 
+// append leaves the base as it is and stores what is added as one more part of it, or of
+// the overlay that an image which is the base has there already.
 func (s *surgery) append(ctx context.Context, adds []repack.Add) error {
-	blob, err := s.base.store(ctx, s.job)
+	if len(adds) == 0 {
+		return s.keep(ctx)
+	}
+	seam, err := repack.FindSeam(s.base, s.base.size, s.tree, s.Limits.Format())
 	if err != nil {
 		return s.job.At("initramfs.base", err)
 	}
-	padding := initrd.Padding(blob.Size)
-	if len(adds) == 0 && padding == 0 {
-		return s.job.Join(ctx, s.Name, blob)
+	parts, end, err := s.base.store(ctx, s.job, seam.At)
+	if err != nil {
+		return s.job.At("initramfs.base", err)
 	}
 	overlay, err := s.job.Blob(ctx, func(w io.Writer) error {
-		// A base of odd length is padded by the part behind it, so that its own
+		// What has to come between belongs to the part behind, so that the base's own
 		// bytes stay as they are.
-		if _, err := w.Write(make([]byte, padding)); err != nil || len(adds) == 0 {
+		if _, err := w.Write(make([]byte, seam.At+seam.Gap-end)); err != nil {
 			return err
 		}
-		_, err := repack.WriteOverlay(ctx, w, s.tree, adds, s.options(true))
+		_, err := seam.Write(ctx, w, adds, s.options(true))
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return s.job.Join(ctx, s.Name, blob, overlay)
+	return s.job.Join(ctx, s.Name, append(parts, overlay)...)
+}
+
+// keep makes the base, padded, what the stage makes.
+func (s *surgery) keep(ctx context.Context) error {
+	parts, end, err := s.base.store(ctx, s.job, s.base.size)
+	if err != nil {
+		return s.job.At("initramfs.base", err)
+	}
+	if n := s.base.size + initrd.Padding(s.base.size) - end; n > 0 {
+		padding, err := s.job.Blob(ctx, func(w io.Writer) error {
+			_, err := w.Write(make([]byte, n))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		parts = append(parts, padding)
+	}
+	return s.job.Join(ctx, s.Name, parts...)
 }
 
 func (s *surgery) repack(ctx context.Context, edits repack.Edits) error {

@@ -28,7 +28,7 @@ func WriteOverlay(ctx context.Context, w io.Writer, base *initrd.Tree, adds []Ad
 		if err := (&editor{plan: p, sink: sink}).add(ctx); err != nil {
 			return err
 		}
-		return sink.insert(newc.AppendHeader(nil, newc.Entry{Name: newc.Trailer, Links: 1}))
+		return sink.insert(newc.AppendHeader(nil, newc.Entry{Name: newc.Trailer, Links: 1, Ino: initrd.OverlayMark}))
 	})
 	stats.Archives, stats.Written = 1, out.n
 	return stats, err
@@ -39,57 +39,82 @@ type nopCloser struct{ io.Writer }
 func (nopCloser) Close() error { return nil }
 
 // Append writes base, of size bytes, to w with one more archive that has what is added.
-// Where base ends with such an archive already, behind another, the new files go into that
-// one, so that the number of archives does not grow with every edit; where nothing is
-// added, base is all that is written. tree is that of base, which a kernel has to unpack to
-// its end.
+// Where base ends with an archive that Append or WriteOverlay put there, the new files go
+// into that one, so that the number of archives does not grow with every edit; where
+// nothing is added, base is all that is written. tree is that of base, which has to be
+// whole.
 func Append(ctx context.Context, base io.ReaderAt, size int64, tree *initrd.Tree, adds []Add, w io.Writer, o Options) (Stats, error) {
-	err := tree.Stopped()
+	if len(adds) == 0 {
+		return appendNothing(base, size, tree, w)
+	}
+	seam, err := FindSeam(base, size, tree, o.Limits)
 	if err != nil {
 		return Stats{}, err
 	}
-	all, front := tree.Members, size
-	if overlay, ok := lastOverlay(all); ok && len(adds) > 0 {
-		front = overlay.Offset
-		if tree, err = initrd.ReadTree(io.NewSectionReader(base, 0, front), o.Limits); err != nil {
-			return Stats{}, err
-		}
-	}
 	out := &countWriter{w: w}
-	if _, err := io.Copy(out, io.NewSectionReader(base, 0, front)); err != nil {
+	if _, err := io.Copy(out, io.NewSectionReader(base, 0, seam.At)); err != nil {
 		return Stats{}, err
 	}
-	if _, err := out.Write(make([]byte, initrd.Padding(out.n))); err != nil {
+	if _, err := out.Write(make([]byte, seam.Gap)); err != nil {
 		return Stats{}, err
 	}
-	var stats Stats
-	switch {
-	case len(adds) == 0:
-		stats.Archives = len(all)
-	case front == size:
-		stats, err = WriteOverlay(ctx, out, tree, adds, o)
-		stats.Archives += len(all)
-	default:
-		stats, err = repackOn(ctx, io.NewSectionReader(base, front, size-front), size-front, Edits{Add: adds}, tree, out, o)
-		stats.Archives = len(all)
-	}
-	stats.Written, stats.Reused = out.n, stats.Reused+front
+	stats, err := seam.Write(ctx, out, adds, o)
+	stats.Archives += seam.archives
+	stats.Written, stats.Reused = out.n, stats.Reused+seam.At
 	return stats, err
 }
 
-// lastOverlay is the last member if it is not what the others are for: plain archives in
-// front, of microcode and the like, do not count.
-func lastOverlay(all []initrd.Member) (initrd.Member, bool) {
-	behind := 0
-	for n, m := range all {
-		if m.Format != codec.None || behind > 0 || n == len(all)-1 {
-			behind++
-		}
+// appendNothing copies and pads base.
+func appendNothing(base io.ReaderAt, size int64, tree *initrd.Tree, w io.Writer) (Stats, error) {
+	if err := tree.Damage(); err != nil {
+		return Stats{}, err
 	}
-	if behind < 2 {
-		return initrd.Member{}, false
+	n, err := io.Copy(w, io.NewSectionReader(base, 0, size))
+	if err != nil {
+		return Stats{}, err
 	}
-	return all[len(all)-1], true
+	padding := initrd.Padding(size)
+	_, err = w.Write(make([]byte, padding))
+	return Stats{Archives: len(tree.Members), Written: n + padding, Reused: n}, err
+}
+
+// Seam is where what is added to a base begins.
+type Seam struct {
+	At  int64 // bytes of the base that stay
+	Gap int64 // NUL bytes that have to come between
+
+	archives int          // in what stays
+	tree     *initrd.Tree // of what stays
+	overlay  io.ReaderAt  // the archive that takes in what is added; nil: a new one
+	size     int64        // of that
+}
+
+// FindSeam finds out where what is added to base, of size bytes, goes: behind it, or into
+// its last archive where that is one that was put behind the others. tree is that of base,
+// which has to be whole.
+func FindSeam(base io.ReaderAt, size int64, tree *initrd.Tree, l initrd.Limits) (*Seam, error) {
+	if err := tree.Damage(); err != nil {
+		return nil, err
+	}
+	last := len(tree.Members) - 1
+	if last < 1 || !tree.Members[last].Overlay {
+		return &Seam{At: size, Gap: tree.Gap(size), archives: last + 1, tree: tree}, nil
+	}
+	at := tree.Members[last].Offset
+	front, err := initrd.ReadTree(io.NewSectionReader(base, 0, at), l)
+	if err != nil {
+		return nil, err
+	}
+	return &Seam{At: at, archives: last, tree: front, overlay: io.NewSectionReader(base, at, size-at), size: size - at}, nil
+}
+
+// Write writes the archive behind the seam, padded, with what is added and what it has
+// already.
+func (s *Seam) Write(ctx context.Context, w io.Writer, adds []Add, o Options) (Stats, error) {
+	if s.overlay == nil {
+		return WriteOverlay(ctx, w, s.tree, adds, o)
+	}
+	return repackOn(ctx, s.overlay, s.size, Edits{Add: adds}, s.tree, w, o)
 }
 
 // shadows says whether a kernel would write a into an inode that other names share, or

@@ -3,6 +3,9 @@ package repack
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -79,6 +82,43 @@ doc/new/four 100644 0:0 time 9 ""
 `)
 }
 
+// What others have put behind a base stays as it is, too.
+func TestAppendLeavesOtherArchives(t *testing.T) {
+	base := append(pad(pipe(t, plain(t, small...), "gzip -9c")), pad(pipe(t, plain(t, reg("doc/z", "theirs")), "zstd -qc"))...)
+	got, s := appended(t, base, add("r:1", reg("doc/x", "one")))
+	if got, s = appended(t, got, add("r:1", reg("doc/w", "two"))); s.Archives != 3 || !bytes.HasPrefix(got, base) {
+		t.Errorf("%d archives, or the base does not stay", s.Archives)
+	}
+	checkTree(t, got, "doc/x", "doc/x 100644 0:0 time 9 \"one\"\ndoc/w 100644 0:0 time 9 \"two\"\ndoc/z 100644 0:0 time 0 \"theirs\"\n")
+}
+
+// An lz4 frame has no end of its own: a kernel takes what follows for its next block.
+func TestAppendBehindEveryFormat(t *testing.T) {
+	for _, squeeze := range []string{"cat", "gzip -9c", "zstd -qc", "xz -c --check=crc32", "lzma -c", "bzip2 -c", "lz4 -lqc"} {
+		for n := range 4 { // lengths that end everywhere
+			base := pipe(t, plain(t, append(small, reg("doc/z", strings.Repeat("z", n)))...), squeeze)
+			got, _ := appended(t, base, add("r:1", reg("doc/x", "one")))
+			if !bytes.HasPrefix(got, base) {
+				t.Errorf("%s: the base does not stay", squeeze)
+			}
+			checkTree(t, got, "doc/x", fmt.Sprintf("doc/x 100644 0:0 time 9 \"one\"\ndoc/z 100644 0:0 time 0 %q\n", strings.Repeat("z", n)))
+		}
+	}
+}
+
+// A folder that takes the place of a symlink has nothing in it that the symlink led to.
+func TestAppendFolderOverSymlink(t *testing.T) {
+	base := plain(t, dir("usr"), dir("usr/lib"), dir("usr/lib/x"), sym("lib", "usr/lib"))
+	once, _ := appended(t, base, add("r:1", dir("lib")), weak("r:1", "lib/x"), add("r:1", reg("lib/x/f", "")))
+	twice, _ := appended(t, base, add("r:1", dir("lib")))
+	twice, _ = appended(t, twice, weak("r:1", "lib/x"), add("r:1", reg("lib/x/f", "")))
+	for _, got := range [][]byte{once, twice} {
+		if tree := treeOf(t, got); tree.Lookup("lib/x/f") == nil || len(tree.Problems) > 0 {
+			t.Errorf("tree is\n%s", show(t, got))
+		}
+	}
+}
+
 // A kernel writes a file into the inode that is there, all names of it, and leaves the
 // number of a node as it is.
 func TestAppendOverHardLink(t *testing.T) {
@@ -140,4 +180,80 @@ func treeOf(t *testing.T, b []byte) *initrd.Tree {
 		t.Fatal(err)
 	}
 	return tree
+}
+
+// Ten edits one after another, at random out of what collides: the tree is the one that an
+// archive for each would give, and that repacking gives, and there are two archives in the
+// end.
+func TestAppendInAChain(t *testing.T) {
+	base := pipe(t, plain(t, small...), "gzip -9c")
+	for seed := range uint64(40) {
+		o := Options{Epoch: 9, Format: codec.None}
+		if seed%20 == 0 {
+			o.Format = codec.Gzip
+		}
+		rnd := rand.New(rand.NewPCG(seed, 1))
+		merged, apart := base, base
+		for n := range 10 {
+			edits, err := Edits{Add: randomAdds(rnd, n)}.Settle(treeOf(t, apart))
+			if err != nil {
+				continue
+			}
+			at := fmt.Sprintf("seed %d, edit %d", seed, n)
+			if one, all, ok := appendBothWays(t, at, merged, apart, edits.Edits, o); ok {
+				merged, apart = all, append(pad(bytes.Clone(apart)), one...)
+				if d := cmp.Diff(show(t, apart), show(t, merged)); d != "" {
+					t.Fatalf("%s: -behind +into the overlay:\n%s", at, d)
+				}
+			}
+		}
+		if n := len(treeOf(t, merged).Members); n > 2 || !bytes.HasPrefix(merged, base) {
+			t.Errorf("seed %d: %d archives, or the base does not stay", seed, n)
+		}
+	}
+}
+
+// appendBothWays answers an archive to put behind apart, and merged with it; ok is false
+// where both are refused. Repacking apart gives the same tree, but for the times of folders.
+func appendBothWays(t *testing.T, at string, merged, apart []byte, e Edits, o Options) (one, all []byte, ok bool) {
+	t.Helper()
+	var behind, into bytes.Buffer
+	_, err := WriteOverlay(context.Background(), &behind, treeOf(t, apart), e.Add, o)
+	_, intoErr := Append(context.Background(), bytes.NewReader(merged), int64(len(merged)), treeOf(t, merged), e.Add, &into, o)
+	anew, _, anewErr := repack(apart, e, o)
+	if (err == nil) != (intoErr == nil) || (err == nil) != (anewErr == nil) {
+		t.Fatalf("%s: %v behind, %v into the overlay, %v repacked", at, err, intoErr, anewErr)
+	}
+	if err != nil {
+		return nil, nil, false
+	}
+	times := regexp.MustCompile(` time \d`)
+	want := times.ReplaceAllString(show(t, append(pad(bytes.Clone(apart)), behind.Bytes()...)), "")
+	if d := cmp.Diff(want, times.ReplaceAllString(show(t, anew), "")); d != "" {
+		t.Fatalf("%s: -behind +repacked:\n%s", at, d)
+	}
+	return behind.Bytes(), into.Bytes(), true
+}
+
+// randomAdds are a few files, folders, symlinks and nodes with names that small and other
+// edits have, too.
+func randomAdds(rnd *rand.Rand, n int) []Add {
+	var adds []Add
+	for i, at := range rnd.Perm(7)[:1+rnd.IntN(3)] {
+		name := []string{"bin/a", "bin/b", "doc", "doc/x", "new", "new/f", "dev/console"}[at]
+		label := fmt.Sprintf("r:%d.%d", n, i)
+		switch rnd.IntN(5) {
+		case 0:
+			adds = append(adds, add(label, dir(name)))
+		case 1:
+			adds = append(adds, add(label, sym(name, "doc")))
+		case 2:
+			adds = append(adds, add(label, char(name, 5, uint32(n%2))))
+		case 3:
+			adds = append(adds, weak(label, name))
+		default:
+			adds = append(adds, add(label, reg(name, strings.Repeat(label, rnd.IntN(3)))))
+		}
+	}
+	return adds
 }

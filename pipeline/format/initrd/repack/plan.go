@@ -194,10 +194,16 @@ func (p *plan) kind(name string) (uint32, bool) {
 	return 0, false
 }
 
-// beneath is what the archives in front have as name.
+// beneath is what the archives in front have as name. Folders that take the place of a
+// symlink there have nothing in them that it led to.
 func (p *plan) beneath(name string) *initrd.Node {
 	if p.under == nil {
 		return nil
+	}
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		if n := p.under.Lookup(dir); p.kinds[dir] == newc.Dir && (n == nil || n.Type() != newc.Dir) {
+			return nil
+		}
 	}
 	at, err := p.under.Resolve(name)
 	if err != nil {
@@ -241,8 +247,8 @@ func (p *plan) replace(v *verdict, name string) (bool, error) {
 		return false, nil
 	}
 	if a.Weak {
-		p.done[name] = true
-		return false, a.checkWeak(v.entry.Type())
+		p.done[name] = true // whether it can stand for a, added asks: later entries win
+		return false, nil
 	}
 	if a.Entry.Type() != newc.Dir || v.entry.Type() != newc.Dir {
 		return true, nil
@@ -369,6 +375,11 @@ func (p *plan) added() ([]*Add, error) {
 	var all []*Add
 	for _, name := range slices.Sorted(maps.Keys(p.adds)) {
 		a := p.adds[name]
+		if p.done[name] && a.Weak {
+			if err := a.checkWeak(p.kinds[name]); err != nil {
+				return nil, err
+			}
+		}
 		if p.done[name] {
 			continue
 		}
