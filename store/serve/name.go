@@ -64,6 +64,10 @@ type target struct {
 	path  string // of the file in the image
 }
 
+// netInstall is the folder that a bootloader asks below over HTTP where its EEPROM says no
+// HTTP_PATH.
+const netInstall = "net_install"
+
 // parse reads a requested name.
 func (f *Front) parse(name string) (target, error) {
 	elems, err := splitName(name)
@@ -72,6 +76,9 @@ func (f *Front) parse(name string) (target, error) {
 	}
 	if store.Reserved(elems[0]) {
 		return parseReserved(name, elems)
+	}
+	if elems[0] == netInstall && len(elems) > 1 {
+		return target{path: strings.Join(elems[1:], "/")}, nil // the board is told by its address
 	}
 	if len(elems) > 1 {
 		if id, ok := f.cfg.Fleet.Board(elems[0]); ok {

@@ -38,7 +38,7 @@ func (f oneImage) Head(_ context.Context, env string, _ serve.Head) (serve.Head,
 }
 
 // NewFront is a front end whose boards run an image of files, and that image.
-func NewFront(t testing.TB, files map[string][]byte) (*serve.Front, store.Digest) {
+func NewFront(t testing.TB, files map[string][]byte, change ...func(*serve.Config)) (*serve.Front, store.Digest) {
 	t.Helper()
 	s, err := store.Init(t.Context(), mem.New())
 	if err != nil {
@@ -59,13 +59,17 @@ func NewFront(t testing.TB, files map[string][]byte) (*serve.Front, store.Digest
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Serve(t, s, d), d
+	return Serve(t, s, d, change...), d
 }
 
 // Serve is a front end whose boards run an image of s.
-func Serve(t testing.TB, s *store.Store, image store.Digest) *serve.Front {
+func Serve(t testing.TB, s *store.Store, image store.Digest, change ...func(*serve.Config)) *serve.Front {
 	t.Helper()
-	front, err := serve.New(serve.Config{Dir: t.TempDir(), Fleet: oneImage{s, image}, Source: s.Blobs(), Default: "dev"})
+	cfg := serve.Config{Dir: t.TempDir(), Fleet: oneImage{s, image}, Source: s.Blobs(), Default: "dev"}
+	for _, c := range change {
+		c(&cfg)
+	}
+	front, err := serve.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
