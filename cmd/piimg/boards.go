@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"piimg/cmd/piimg/config"
 	"piimg/store"
 	"piimg/store/board"
 	"piimg/store/serve"
@@ -22,6 +21,7 @@ type boardLine struct {
 	Board     string          `json:"board"`
 	Known     bool            `json:"known"` // somebody has set or described it
 	Runs      string          `json:"runs"`
+	Front     string          `json:"front,omitempty"` // that has seen it, where several were asked
 	Address   netip.Addr      `json:"address,omitzero"`
 	Image     store.Digest    `json:"image,omitzero"` // of its latest boot
 	Seen      time.Time       `json:"seen,omitzero"`
@@ -34,7 +34,7 @@ type boardLine struct {
 
 func newBoards(a *app) *cobra.Command {
 	var unknown, asJSON bool
-	var cache string
+	var where sightings
 	c := &cobra.Command{
 		Use:   "boards",
 		Short: "List all boards: what they are set to, and how their latest boot went",
@@ -43,13 +43,15 @@ seen. With --unknown it lists those that nobody has set or described, which are 
 adopted: piimg board set or piimg board describe does that.
 
 What was seen comes from the folder of piimg serve (--cache), which has the last boots of
-each board.` + "\n" + exitCodes,
+each board, or over HTTP from any number of front ends (--from), of which the one counts that
+has seen the board last.` + "\n" + exitCodes,
 		Example: `  piimg boards
+  piimg boards --from http://rack-a1:8080,http://rack-a2:8080
   piimg boards --unknown
   piimg board describe 91cdf03d --label rack=a1   # adopt one`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			lines, err := a.boardLines(cmd.Context(), cache)
+			lines, err := a.boardLines(cmd.Context(), where)
 			if err != nil {
 				return err
 			}
@@ -64,13 +66,13 @@ each board.` + "\n" + exitCodes,
 	}
 	c.Flags().BoolVar(&unknown, "unknown", false, "only those that nobody has set or described")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
-	c.Flags().StringVar(&cache, "cache", "", "folder of piimg serve")
+	where.flags(c)
 	return c
 }
 
 // boardLines joins what the store knows with what was seen. A store that is away does not
 // hide what was seen.
-func (a *app) boardLines(ctx context.Context, cache string) ([]boardLine, error) {
+func (a *app) boardLines(ctx context.Context, where sightings) ([]boardLine, error) {
 	lines := map[string]boardLine{}
 	known, err := a.registered(ctx)
 	if err != nil {
@@ -83,20 +85,22 @@ func (a *app) boardLines(ctx context.Context, cache string) ([]boardLine, error)
 			names[string(other)] = string(id)
 		}
 	}
-	seen, err := a.trails(cache)
+	seen, err := a.latest(ctx, where)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for id, boots := range seen {
+	for id, last := range seen {
 		id = cmp.Or(names[id], id)
 		l, ok := lines[id]
 		if !ok {
 			l = boardLine{Board: id, Runs: string(board.Unset)}
 		}
-		last := boots[len(boots)-1]
+		if l.Seen.After(last.Seen) {
+			continue // under another name
+		}
 		l.Address, l.Image, l.Seen, l.Milestone = last.Address, last.Image, last.Seen, last.Milestone.String()
 		l.Restarts, l.Reason, l.Warning = last.Restarts, last.Reason, last.Warning
-		l.Diagnosis = diagnosisNow(boots, len(boots)-1, a.now())
+		l.Diagnosis, l.Front = last.Diagnosis, last.Front
 		lines[id] = l
 	}
 	all := []boardLine{}
@@ -113,30 +117,6 @@ func (a *app) registered(ctx context.Context) (map[board.ID]board.Assignment, er
 		return nil, err
 	}
 	return board.Snapshot(ctx, s, nil)
-}
-
-// trails are the boots that front ends of this host have kept, without boards of none.
-func (a *app) trails(cache string) (map[string][]serve.Boot, error) {
-	c, err := a.serveConfig(config.Serve{Cache: cache})
-	if err != nil {
-		return nil, err
-	}
-	all, err := serve.Trails(c.Cache)
-	for id, boots := range all {
-		if len(boots) == 0 {
-			delete(all, id)
-		}
-	}
-	return all, err
-}
-
-// diagnosisNow is what can be said of boot n now, which may be more than when it was kept.
-func diagnosisNow(boots []serve.Boot, n int, now time.Time) []serve.Finding {
-	var before *serve.Boot
-	if n > 0 {
-		before = &boots[n-1]
-	}
-	return serve.Diagnose(boots[n], before, now)
 }
 
 func (a *app) printBoardLines(lines []boardLine) error {

@@ -58,7 +58,7 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 	}
 	w := web.Config{Metrics: f.front.Metrics(), Log: log}
 	if !c.NoShare {
-		w.Share = share(f.front, s, log)
+		w.Share, w.Report = share(f.front, s, log), f.front.Report()
 	}
 	if c.HTTP != "" {
 		w.Addr = c.HTTP

@@ -13,24 +13,22 @@ import (
 	"piimg/store/serve"
 )
 
-// followEvery is the time between two looks at a trail that is followed. The front end
-// writes it once a second.
-const followEvery = 300 * time.Millisecond
-
 func newTrail(a *app) *cobra.Command {
 	var follow, asJSON bool
-	var cache string
+	var where sightings
 	c := &cobra.Command{
 		Use:   "trail BOARD",
 		Short: "Show the last boots of a board: each file, how far it came, what went wrong",
 		Long: `trail shows the last boots that the front end of this host has seen of a board: every file
 with its result and the bytes that the board has taken, the furthest milestone, how often
 the board has started over, and what probably went wrong, from a table of failures that
-owners of boards have met. It reads the folder of piimg serve (--cache).
+owners of boards have met. It reads the folder of piimg serve (--cache), or asks front ends
+over HTTP (--from).
 
 Results: ok, missing, probe (looked for and broken off, which is usual), aborted, error.` + "\n" + exitCodes,
 		Example: `  piimg trail 91cdf03d
-  piimg trail e4:5f:01:09:02:f7 --follow`,
+  piimg trail e4:5f:01:09:02:f7 --follow
+  piimg trail 91cdf03d --from http://rack-a1:8080,http://rack-a2:8080`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := board.ParseID(args[0])
@@ -40,7 +38,7 @@ Results: ok, missing, probe (looked for and broken off, which is usual), aborted
 			if follow && asJSON {
 				return usageError{errors.New("trail: --follow and --json do not go together")}
 			}
-			boots, err := a.trailOf(cmd.Context(), cache, string(id))
+			boots, err := a.boots(cmd.Context(), where, string(id))
 			if err != nil && !(follow && errors.Is(err, fs.ErrNotExist)) {
 				return err
 			}
@@ -51,53 +49,34 @@ Results: ok, missing, probe (looked for and broken off, which is usual), aborted
 			for err := p.show(boots, !follow); err != nil || !follow; {
 				return err
 			}
-			return a.followTrail(cmd.Context(), p, cache, string(id))
+			return a.followTrail(cmd.Context(), p, where, string(id))
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the boots as JSON")
-	c.Flags().StringVar(&cache, "cache", "", "folder of piimg serve")
+	where.flags(c)
 	return c
 }
 
-// trailOf is the boots of one board under all of its names, the oldest first.
-func (a *app) trailOf(ctx context.Context, cache, id string) ([]serve.Boot, error) {
-	all, err := a.trails(cache)
-	if err != nil {
-		return nil, hint(err, "piimg serve keeps trails in its cache folder: say which with --cache")
-	}
-	boots := all[id]
-	if len(boots) == 0 { // a MAC address of a board that is known by its serial, or the other way round
-		known, err := a.registered(ctx)
-		for _, b := range known {
-			for _, other := range b.Also {
-				if err == nil && string(other) == id {
-					boots = all[string(b.Board)]
-				}
-			}
-		}
-	}
-	if len(boots) == 0 {
-		return nil, hint(fmt.Errorf("board %s was not seen here: %w", id, fs.ErrNotExist), "piimg boards lists those that were")
-	}
-	for n := range boots {
-		boots[n].Diagnosis = diagnosisNow(boots, n, a.now())
-	}
-	return boots, nil
-}
-
-func (a *app) followTrail(ctx context.Context, p *trailPrinter, cache, id string) error {
-	tick := time.NewTicker(followEvery)
+func (a *app) followTrail(ctx context.Context, p *trailPrinter, where sightings, id string) error {
+	tick := time.NewTicker(where.every())
 	defer tick.Stop()
+	silent := false // no front end has answered
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
-		boots, err := a.trailOf(ctx, cache, id)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		boots, err := a.boots(ctx, where, id)
+		switch {
+		case err == nil || errors.Is(err, fs.ErrNotExist):
+			silent = false
+		case len(where.from) == 0:
 			return err
+		case !silent && ctx.Err() == nil:
+			silent = true
+			a.ui.warn("%v", err) // it may be started anew
 		}
 		if err := p.show(boots, false); err != nil {
 			return err
@@ -125,7 +104,7 @@ func (p *trailPrinter) show(boots []serve.Boot, whole bool) error {
 			p.header(b)
 		}
 		for _, e := range b.Events[min(max(p.events-b.Dropped, 0), len(b.Events)):] {
-			fmt.Fprintf(p.app.out, "  %8.3fs  %-8s %-36s %10s  %s\n", e.Time.Sub(b.Opened).Seconds(), e.Result, printable(e.Name), size(e.Bytes), e.Protocol)
+			fmt.Fprintf(p.app.out, "  %8.3fs  %-8s %-36s %10s  %s\n", e.Time.Sub(b.Opened).Seconds(), printable(string(e.Result)), printable(e.Name), size(e.Bytes), printable(e.Protocol))
 		}
 		p.events = b.Dropped + len(b.Events)
 		if whole || n < len(boots)-1 || len(b.Diagnosis) > p.said || b.Milestone == serve.Kernel && !p.kernel {
@@ -141,10 +120,13 @@ func (p *trailPrinter) header(b serve.Boot) {
 	if !b.Image.IsZero() {
 		what = b.Image.Short()
 		if b.Env != "" {
-			what += " (" + b.Env + ")"
+			what += " (" + printable(b.Env) + ")"
 		}
 	}
-	fmt.Fprintf(p.app.out, "%s  board %s at %s gets %s\n", when(b.Opened), b.Board, b.Address, what)
+	if b.Front != "" {
+		what += " from " + b.Front
+	}
+	fmt.Fprintf(p.app.out, "%s  board %s at %s gets %s\n", when(b.Opened), printable(b.Board), b.Address, what)
 	if b.Reason != "" {
 		fmt.Fprintf(p.app.out, "  because %s\n", printable(b.Reason))
 	}
@@ -160,6 +142,6 @@ func (p *trailPrinter) footer(b serve.Boot) {
 	}
 	fmt.Fprintln(p.app.out)
 	for _, f := range b.Diagnosis {
-		fmt.Fprintf(p.app.out, "  probably: %s\n", f.Text)
+		fmt.Fprintf(p.app.out, "  probably: %s\n", printable(f.Text))
 	}
 }

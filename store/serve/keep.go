@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,17 +92,12 @@ func (f *Front) flushTrails() {
 // boots is a copy of t, with what can be said of each boot now.
 func (t trail) boots(now time.Time) []Boot {
 	var all []Boot
-	for n, a := range t {
+	for _, a := range t {
 		b := a.Boot
 		b.Events = slices.Clone(b.Events)
-		var before *Boot
-		if n > 0 {
-			before = &t[n-1].Boot
-		}
-		b.Diagnosis = Diagnose(b, before, now)
 		all = append(all, b)
 	}
-	return all
+	return Diagnosed(all, now)
 }
 
 // restoreTrail reads what an earlier process has kept of st's boots.
@@ -135,8 +131,13 @@ func Trails(dir string) (map[string][]Boot, error) {
 		}
 		for _, d := range dirs {
 			found = true
-			if err := readTrails(d, all); err != nil {
+			kept, err := eachTrail(d)
+			if err != nil {
 				return nil, err
+			}
+			for id, boots := range kept {
+				all[id] = append(all[id], boots...)
+				slices.SortStableFunc(all[id], func(a, b Boot) int { return a.Opened.Compare(b.Opened) })
 			}
 		}
 	}
@@ -146,22 +147,20 @@ func Trails(dir string) (map[string][]Boot, error) {
 	return all, nil
 }
 
-func readTrails(dir string, all map[string][]Boot) error {
+// eachTrail yields what is kept in dir, by board. What was removed meanwhile or is unreadable
+// is left out: others are not.
+func eachTrail(dir string) (iter.Seq2[string, []Boot], error) {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		id, ok := strings.CutSuffix(e.Name(), ".json")
-		if !ok || strings.HasPrefix(id, tempPrefix) {
-			continue
+	return func(yield func(string, []Boot) bool) {
+		for _, e := range entries {
+			id, ok := strings.CutSuffix(e.Name(), ".json")
+			if !ok || strings.HasPrefix(id, tempPrefix) {
+				continue
+			}
+			boots, err := readTrail(filepath.Join(dir, e.Name()))
+			if err == nil && len(boots) > 0 && !yield(id, boots) {
+				return
+			}
 		}
-		boots, err := readTrail(filepath.Join(dir, e.Name()))
-		if err != nil {
-			continue // it was removed or is unreadable: others are not
-		}
-		all[id] = append(all[id], boots...)
-		slices.SortStableFunc(all[id], func(a, b Boot) int { return a.Opened.Compare(b.Opened) })
-	}
-	return nil
+	}, err
 }

@@ -67,6 +67,7 @@ type Event struct {
 // Boot is one attempt of a board to boot. Image is zero where the board got nothing.
 type Boot struct {
 	Board     string       `json:"board"`
+	Front     string       `json:"front,omitempty"` // where the front end was asked for it
 	Address   netip.Addr   `json:"address"`
 	Image     store.Digest `json:"image,omitzero"`
 	Env       string       `json:"env,omitempty"` // that the image is of, "" where the board was assigned the image itself
@@ -108,21 +109,15 @@ func (f *Front) Boards() []Boot {
 	return all
 }
 
-// Trail is the last boots of the board that name spells, oldest first.
+// Trail is the last boots of the board that name spells, oldest first, and nothing where it
+// was never seen.
 func (f *Front) Trail(name string) []Boot {
 	id, ok := f.cfg.Fleet.Board(name)
 	if !ok {
 		return nil
 	}
-	f.mu.Lock()
-	st := f.stations[id]
-	f.mu.Unlock()
-	if st == nil {
-		return nil
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.trail.boots(f.cfg.Now())
+	boots, _ := f.lastBoots(id)
+	return boots
 }
 
 // begin starts the trail of s, a session of st; s is nil for a board that gets nothing.

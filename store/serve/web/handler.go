@@ -28,6 +28,7 @@ type handler struct {
 	stall   time.Duration
 	metrics http.Handler
 	share   http.Handler
+	report  http.Handler
 	log     *slog.Logger
 	flood   *serve.Flood // log of requests that are refused though there may be such a file
 }
@@ -38,7 +39,7 @@ func Handler(cfg Config, f Front) http.Handler {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &handler{
-		front: f, stall: cmp.Or(cfg.Stall, defaultStall), metrics: cfg.Metrics, share: cfg.Share,
+		front: f, stall: cmp.Or(cfg.Stall, defaultStall), metrics: cfg.Metrics, share: cfg.Share, report: cfg.Report,
 		log: cfg.Log, flood: serve.NewFlood(cfg.Log, 1, time.Now),
 	}
 }
@@ -85,6 +86,10 @@ func (h *handler) answer(w http.ResponseWriter, control *http.ResponseController
 	}
 	if strings.HasPrefix(r.URL.Path, "/store/") && h.share != nil {
 		http.StripPrefix("/store", h.share).ServeHTTP(&steady{w, control, h.stall}, r)
+		return nil
+	}
+	if rest, ok := strings.CutPrefix(r.URL.Path, serve.ReportPath); ok && h.report != nil && (rest == "" || rest[0] == '/') {
+		h.report.ServeHTTP(w, r)
 		return nil
 	}
 	return h.file(w, r)

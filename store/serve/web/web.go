@@ -41,6 +41,7 @@ type Config struct {
 	Grace       time.Duration // for transfers in progress when the server stops; 5 s
 	Metrics     http.Handler  // answers /metrics; nil for none
 	Share       http.Handler  // answers what is below /store/, without that; nil for none
+	Report      http.Handler  // answers serve.ReportPath and what is below; nil for none
 	TLS         *tls.Config   // serves HTTPS; nil for HTTP
 	Log         *slog.Logger  // nil is silent
 }

@@ -93,6 +93,8 @@ func TestFaultRow28Targets(t *testing.T) {
 		"/by-digest/" + store.Sum(nil).String() + "/config.txt":  404,
 		"/by-digest/sha256:..%2f..%2f/config.txt":                404,
 		"/store/piimg-store.json":                                404,
+		"/report/boards":                                         404,
+		"/report/boards/91cdf03d":                                404,
 		"/metrics":                                               404,
 		"/91cdf03d/" + strings.Repeat("a", 4000):                 404,
 		"*":                                                      404,
