@@ -110,7 +110,7 @@ var symptoms = []symptom{
 		return e.took("initramfs_2712") && e.took("kernel8.img") && !e.took("kernel_2712.img")
 	}},
 	{11, "nothing came after the last byte of the initramfs: old firmware crashes on parts whose length is no multiple of 4, and on LZ4", func(e evidence) bool {
-		return e.stuck(Initramfs) && e.last().Result == OK
+		return e.stuck(Initramfs) && e.last().Result == OK && !slices.Contains(beside, path.Ext(e.last().Name))
 	}},
 	{12, "the kernel was delivered, and the board started over: look at its console; an NFS root that cannot be mounted (say vers=3), a panic, a watchdog", func(e evidence) bool {
 		return e.again() && !slices.ContainsFunc(e.before.Events, isRamdisk)
@@ -124,9 +124,7 @@ var symptoms = []symptom{
 		})
 	}},
 	{18, "the same file came over HTTP again and again: the boot loader does not accept it; look at its signature, and at proxies that redirect", func(e evidence) bool {
-		return e.count(func(ev Event) bool {
-			return ev.Protocol == "http" && ev.Result == OK && path.Base(ev.Name) == "boot.img"
-		}) >= 3
+		return e.count(tookOverHTTP) >= 3 || e.again() && e.has(tookOverHTTP) && slices.ContainsFunc(e.before.Events, tookOverHTTP)
 	}},
 	{20, "config.txt came, and start4.elf was not asked for: a byte that is not ASCII ends the parsing of config.txt", func(e evidence) bool {
 		return e.stuck(ConfigRead) && e.last().Name == "config.txt" && !e.has(func(ev Event) bool { return isFixup(ev.Name) })
@@ -151,6 +149,13 @@ func (e evidence) isFirmware() bool {
 // took says whether the board has the file, whatever its folder.
 func (e evidence) took(base string) bool {
 	return e.has(func(ev Event) bool { return ev.Result == OK && path.Base(ev.Name) == base })
+}
+
+// beside are the ends of names that no initramfs has.
+var beside = []string{".txt", ".dtb", ".dtbo", ".elf", ".dat", ".bin"}
+
+func tookOverHTTP(e Event) bool {
+	return isRamdisk(e) && e.Result == OK && strings.HasPrefix(e.Protocol, "http")
 }
 
 func isRamdisk(e Event) bool { return path.Base(e.Name) == "boot.img" }

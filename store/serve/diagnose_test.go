@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"piimg/store"
 	"piimg/store/serve"
 )
@@ -52,12 +54,25 @@ func good() serve.Boot {
 		ev(4, "config.txt"), ev(5, "bcm2711-rpi-4-b.dtb", sized(56_000)), ev(6, "initramfs8"), ev(7, "cmdline.txt"), ev(9, "kernel8.img"))
 }
 
+// unseenRows are those of the table that a server of files sees nothing of, and why.
+var unseenRows = map[int]string{
+	1: "DHCP", 13: "looks as row 12 does", 14: "DHCP", 15: "the simulated Pi 3 tries it", 19: "DHCP",
+	21: "the linter's: rule P12", 22: "DHCP", 23: "DHCP",
+}
+
 // TestDiagnosis has a test for each row of the table of failures that a server can see.
 func TestDiagnosis(t *testing.T) {
+	unseen := map[int]string{}
+	for row := 1; row <= 25; row++ {
+		unseen[row] = unseenRows[row]
+	}
 	was := good()
 	ramdisk := boot(serve.Kernel, ev(0, "config.txt"), ev(9, "boot.img", sized(70<<20)))
 	again := boot(serve.ConfigRead, ev(60, "config.txt"))
 	again.Opened = noon.Add(60 * time.Second)
+	signed := boot(serve.Kernel, ev(0, "boot.sig", overHTTP), ev(9, "boot.img", overHTTP))
+	signedAgain := boot(serve.Kernel, ev(20, "boot.sig", overHTTP), ev(29, "boot.img", overHTTP))
+	signedAgain.Opened = noon.Add(20 * time.Second)
 	var loop []serve.Event
 	for n := range 30 {
 		e := ev(0, "start4.elf", missing)
@@ -80,15 +95,18 @@ func TestDiagnosis(t *testing.T) {
 		{8, "tight loop", nil, boot(serve.PrefixProbe, loop...)},
 		{9, "left its folder", nil, boot(serve.ConfigRead, ev(0, "start4.elf", missing), ev(0, "start.elf", missing), ev(1, "config.txt", rooted))},
 		{10, "wrong initramfs", nil, boot(serve.Kernel, ev(0, "initramfs_2712"), ev(2, "kernel8.img"))},
+		{11, "after an initramfs of another name, late", nil, boot(serve.Initramfs, ev(0, "fixup4.dat"), ev(2, "bcm2711-rpi-4-b.dtb", sized(56_000)), ev(3, "rootfs.cpio.gz"))},
 		{11, "after the initramfs", nil, boot(serve.Initramfs, ev(0, "fixup4.dat"), ev(2, "initramfs8"))},
 		{12, "starts over", &was, again},
 		{16, "after fixup", nil, boot(serve.Fixup, ev(0, "start4.elf"), ev(1, "fixup4.dat"))},
 		{17, "update of the boot loader", nil, boot(serve.Kernel, ev(0, "pieeprom.upd"), ev(5, "kernel8.img"))},
 		{18, "HTTP again and again", nil, boot(serve.Kernel, ev(0, "boot.img", overHTTP), ev(2, "boot.img", overHTTP), ev(4, "boot.img", overHTTP))},
+		{18, "HTTP, each time from the beginning", &signed, signedAgain},
 		{20, "config.txt cut", nil, boot(serve.ConfigRead, ev(0, "start4.elf", gets(serve.Probe, 0)), ev(1, "config.txt"))},
 		{24, "silence in a transfer", nil, boot(serve.DTB, ev(0, "bcm2712-rpi-5-b.dtb", sized(80_000)), ev(9, "kernel_2712.img", gets(serve.Aborted, 3_000_000)))},
 		{25, "no RP1", nil, boot(serve.Kernel, ev(0, "bcm2712-rpi-5-b.dtb", sized(6_860)), ev(2, "kernel8.img"))},
 	} {
+		delete(unseen, tt.row)
 		t.Run(fmt.Sprintf("Row%d %s", tt.row, tt.name), func(t *testing.T) {
 			rows := func(now time.Time) (all []int) {
 				for _, f := range serve.Diagnose(tt.boot, tt.before, now) {
@@ -105,6 +123,13 @@ func TestDiagnosis(t *testing.T) {
 				t.Errorf("rows %v while the boot goes on", now)
 			}
 		})
+	}
+	if diff := cmp.Diff(unseenRows, unseen); diff != "" {
+		t.Errorf("rows without a test, and those of which a server sees nothing (-):\n%s", diff)
+	}
+	cmdline := boot(serve.Initramfs, ev(0, "initramfs8"), ev(2, "cmdline.txt"))
+	if got := serve.Diagnose(cmdline, nil, cmdline.Seen.Add(time.Minute)); len(got) > 0 {
+		t.Errorf("silence after cmdline.txt: %v", got)
 	}
 	next := good()
 	next.Opened = noon.Add(24 * time.Hour)
@@ -156,5 +181,26 @@ func TestTrailsAreKept(t *testing.T) {
 	w.front.Close()
 	if _, err := os.Stat(old); err == nil {
 		t.Error("the trail of a board that nobody has seen for 40 days is still there")
+	}
+}
+
+// A board that does not accept boot.img asks for boot.sig again, which begins its next boot.
+func TestHTTPBootThatStartsOver(t *testing.T) {
+	w := newWorld(t)
+	w.promoteFiles("dev", map[string]string{"boot.sig": "sig", "boot.img": "img"})
+	for range 2 {
+		for _, name := range []string{"boot.sig", "boot.img"} {
+			f, err := w.front.Open(t.Context(), serve.Request{Client: client, Name: "91cdf03d/" + name, Protocol: "http"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Done(serve.OK, f.Size)
+			f.Close()
+			w.clock.pass(time.Second)
+		}
+	}
+	boots := w.front.Trail("91cdf03d")
+	if len(boots) != 2 || len(boots[0].Diagnosis) != 0 || len(boots[1].Diagnosis) != 1 || boots[1].Diagnosis[0].Row != 18 {
+		t.Errorf("%+v", boots)
 	}
 }
