@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,8 +104,10 @@ func (p *trailPrinter) show(boots []serve.Boot, whole bool) error {
 			p.opened, p.events, p.said, p.kernel = b.Opened, 0, 0, false
 			p.header(b)
 		}
-		for _, e := range b.Events[min(max(p.events-b.Dropped, 0), len(b.Events)):] {
-			fmt.Fprintf(p.app.out, "  %8.3fs  %-8s %-36s %10s  %s\n", e.Time.Sub(b.Opened).Seconds(), printable(string(e.Result)), printable(e.Name), size(e.Bytes), printable(e.Protocol))
+		events := slices.Clone(b.Events[min(max(p.events-b.Dropped, 0), len(b.Events)):])
+		slices.SortStableFunc(events, func(x, y serve.Event) int { return x.Time.Compare(y.Time) }) // they came when they ended
+		for _, e := range events {
+			fmt.Fprintf(p.app.out, "  %8.3fs  %-8s %-36s %10s %7d ms  %s\n", e.Time.Sub(b.Opened).Seconds(), printable(string(e.Result)), printable(e.Name), size(e.Bytes), e.Duration.Milliseconds(), printable(e.Protocol))
 		}
 		p.events = b.Dropped + len(b.Events)
 		if whole || n < len(boots)-1 || len(b.Diagnosis) > p.said || b.Milestone == serve.Kernel && !p.kernel {

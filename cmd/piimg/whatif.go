@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type whatifFile struct {
 	Digest store.Digest `json:"digest"`
 	Stage  string       `json:"stage"`          // the milestone that it stands for
 	Made   string       `json:"made,omitempty"` // what is made of it for the board
+	Text   string       `json:"text,omitempty"` // what it says then, where that is a text
 }
 
 func newWhatif(a *app) *cobra.Command {
@@ -153,9 +155,10 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 		return w, nil
 	}
 	for _, file := range p.seen.image.Files {
-		line := whatifFile{file.Path, file.Size, file.Digest, p.seen.view.Stage(file.Path).String(), ""}
+		line := whatifFile{file.Path, file.Size, file.Digest, p.seen.view.Stage(file.Path).String(), "", ""}
 		if !f.conf.Plain {
 			line.Made = p.seen.view.Made(file.Path, p.visit)
+			line.Text = p.seen.view.Text(file.Path, p.visit, "(another-for-each-boot)")
 		}
 		w.Files = append(w.Files, line)
 	}
@@ -212,9 +215,19 @@ func (a *app) printWhatif(w *whatif) error {
 		fmt.Fprintf(a.out, "wrong    %s\n", printable(fault))
 	}
 	fmt.Fprintln(a.out)
-	return table(a.out, "STAGE\tSIZE\tDIGEST\tFILE\tMADE FOR THE BOARD", func(line func(string, ...any)) {
+	err := table(a.out, "STAGE\tSIZE\tDIGEST\tFILE\tMADE FOR THE BOARD", func(line func(string, ...any)) {
 		for _, f := range w.Files {
 			line("%s\t%s\t%s\t%s\t%s", f.Stage, size(f.Size), f.Digest.Short(), f.Path, f.Made)
 		}
 	})
+	for _, f := range w.Files {
+		if f.Text == "" {
+			continue
+		}
+		fmt.Fprintf(a.out, "\n%s for the board:\n", f.Path)
+		for line := range strings.Lines(f.Text) {
+			fmt.Fprintf(a.out, "    %s\n", printable(strings.TrimRight(line, "\n")))
+		}
+	}
+	return cmp.Or(err, a.out.err)
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"piimg/store"
 )
@@ -195,7 +196,7 @@ func New(cfg Config) (*Front, error) {
 		f.unlock()
 		return nil, fmt.Errorf("open cache %s: %w", cfg.Dir, err)
 	}
-	registry.MustRegister(state{f})
+	registry.MustRegister(state{f}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return f, nil
 }
 

@@ -66,9 +66,32 @@ func (v View) Made(name string, b Visit) string {
 	}
 	switch {
 	case withheld > 0:
-		return fmt.Sprintf("%d files of the board's own added, %d secret ones withheld", own, withheld)
+		return fmt.Sprintf("%s of the board's own added, %d secret withheld", filesText(own), withheld)
 	case own > 0:
-		return fmt.Sprintf("%d files of the board's own added", own)
+		return filesText(own) + " of the board's own added"
 	}
 	return ""
+}
+
+func filesText(n int) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
+
+// Text is what the file at name says, a command line or config.txt, once it is made for the
+// board, whose token is shown as token; "" where nothing is made of it, or cannot be.
+func (v View) Text(name string, b Visit, token string) string {
+	was, ok := v.img.texts[name]
+	if !ok {
+		return ""
+	}
+	r := v.renderer(b)
+	r.session.Token = token
+	made, err := r.text(name, was)
+	if err != nil {
+		return ""
+	}
+	return string(made)
 }
