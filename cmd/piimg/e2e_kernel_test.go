@@ -267,6 +267,7 @@ func repacked(t *testing.T, base []byte, f codec.Format) []byte {
 func TestE2EKernelUnpacksIt(t *testing.T) {
 	init := kernelInit(t)
 	base := archive(t, codec.Gzip, kernelBase(init)...)
+	lz4 := pipe(t, t.TempDir(), archive(t, codec.None, kernelBase(init)...), "lz4 -lqc")
 	early := archive(t, codec.None, entry("etc", newc.Dir|0o700, ""), entry("etc/marker", newc.Regular|0o600, "early"), entry("etc/early", newc.Regular|0o600, "early"))
 	pi := piKernel(t)
 	for _, tt := range []struct {
@@ -276,6 +277,9 @@ func TestE2EKernelUnpacksIt(t *testing.T) {
 	}{
 		{"append gzip to gzip", pi, appended(t, base, codec.Gzip), false},
 		{"append zstd to gzip", pi, appended(t, base, codec.Zstd), false},
+		{"append to what was appended", pi, appended(t, appended(t, base, codec.Zstd), codec.Gzip), false},
+		{"append gzip to lz4", pi, appended(t, lz4, codec.Gzip), false},
+		{"append gzip to lz4, Debian", debianKernel, appended(t, lz4, codec.Gzip), false},
 		{"repack with gzip", pi, repacked(t, base, codec.Gzip), true},
 		{"repack with zstd", pi, repacked(t, base, codec.Zstd), true},
 		{"early plain archive in front", pi, repacked(t, append(bytes.Clone(early), base...), codec.Gzip), true},
