@@ -20,7 +20,7 @@ var floors = []struct {
 	{0, []string{"pipeline/format/*"}},
 	{1, []string{"store"}},
 	{2, []string{"recipes", "store/mem", "store/disk", "store/s3", "store/peer", "store/split", "store/sign", "store/yank", "store/storetest"}},
-	{3, []string{"pipeline", "pipeline/lint", "pipeline/inspect", "store/env", "store/board", "store/gc", "store/fsck", "store/mirror", "store/layout", "store/near", "store/open", "store/probe", "store/s3/s3test", "store/serve", "store/serve/simpi", "cmd/piimg/config"}},
+	{3, []string{"pipeline", "pipeline/trees", "pipeline/lint", "pipeline/inspect", "store/env", "store/board", "store/gc", "store/fsck", "store/mirror", "store/layout", "store/near", "store/open", "store/probe", "store/s3/s3test", "store/serve", "store/serve/simpi", "cmd/piimg/config"}},
 	{4, []string{"pipeline/stages/*", "pipeline/sources", "store/serve/tftp", "store/serve/web", "store/serve/servetest"}},
 	{5, []string{"cmd/piimg", "cmd/piimg-agent", "pipeline/stages", "pipeline/stages/stagetest"}},
 }
@@ -42,7 +42,7 @@ var siblings = map[string][]string{
 }
 
 // storeFree is what nothing below store may import: a front end needs no toolchain.
-var storeFree = []string{"pipeline", "pipeline/lint", "pipeline/inspect", "pipeline/sources", "pipeline/stages", "recipes"}
+var storeFree = []string{"pipeline", "pipeline/trees", "pipeline/lint", "pipeline/inspect", "pipeline/sources", "pipeline/stages", "recipes"}
 
 // homes are libraries with the packages that may import them.
 var homes = map[string][]string{

@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,8 +15,8 @@ import (
 	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/initrd/overlay"
 	"piimg/pipeline/format/initrd/repack"
+	"piimg/pipeline/trees"
 	"piimg/recipes"
-	"piimg/store"
 )
 
 // editFlags are what initramfs edit is asked for.
@@ -88,22 +88,17 @@ func (a *app) editInitramfs(ctx context.Context, what string, f editFlags, l lim
 	if err != nil {
 		return err
 	}
-	base, limits, err := a.spoolInitramfs(ctx, what, l)
+	base, err := a.editBase(ctx, what, l, &o)
 	if err != nil {
 		return err
 	}
-	o.Limits = limits
 	defer base.Close()
-	length, err := base.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	write, err := f.plan(base, length, edits, o)
+	write, err := f.plan(base, edits, o)
 	if err != nil {
 		return fmt.Errorf("edit %s: %w", what, err)
 	}
 	var stats repack.Stats
-	digest, err := a.writeTo(f.output, func(w io.Writer) (err error) {
+	digest, err := a.writeTo(f.output, func(w *output) (err error) {
 		stats, err = write(ctx, w)
 		return err
 	})
@@ -115,6 +110,39 @@ func (a *app) editInitramfs(ctx context.Context, what string, f editFlags, l lim
 	return nil
 }
 
+// editBase is what is edited.
+type editBase struct {
+	*os.File
+	size int64
+	tree *initrd.Tree
+	hash hash.Hash // behind all of its bytes
+}
+
+// editBase opens and reads what names a file or an image, and completes o.
+func (a *app) editBase(ctx context.Context, what string, l limitFlag, o *repack.Options) (*editBase, error) {
+	known := trees.Cache{}
+	if dir, err := a.cacheDir(); err == nil {
+		known.Dir = filepath.Join(dir, "sources", "trees") // which builds use, too
+	}
+	file, limits, err := a.spoolInitramfs(ctx, what, l)
+	if err != nil {
+		return nil, err
+	}
+	o.Limits, o.ReadTree = limits, known.Read
+	b := &editBase{File: file}
+	if b.size, err = file.Seek(0, io.SeekEnd); err == nil {
+		b.tree, b.hash, err = known.ReadHash(file, b.size, limits)
+	}
+	if err == nil {
+		err = b.tree.Damage()
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("edit %s: %w", what, err)
+	}
+	return b, nil
+}
+
 func archives(n int) string {
 	if n == 1 {
 		return "1 archive"
@@ -123,18 +151,11 @@ func archives(n int) string {
 }
 
 // writer writes an edited initramfs.
-type writer func(ctx context.Context, w io.Writer) (repack.Stats, error)
+type writer func(ctx context.Context, w *output) (repack.Stats, error)
 
 // plan decides how the edits are made.
-func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.Options) (writer, error) {
-	tree, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
-	if err == nil {
-		err = tree.Damage()
-	}
-	if err != nil {
-		return nil, err
-	}
-	settled, err := edits.Settle(tree)
+func (f editFlags) plan(base *editBase, edits repack.Edits, o repack.Options) (writer, error) {
+	settled, err := edits.Settle(base.tree)
 	if err != nil {
 		return nil, err
 	}
@@ -145,17 +166,38 @@ func (f editFlags) plan(base *os.File, size int64, edits repack.Edits, o repack.
 	case f.mode == "append" && rewrites:
 		return nil, usageError{errors.New("--recompress and --normalize write the base anew, and --mode is append")}
 	case f.normalize:
-		return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
-			return repack.Normalize(ctx, base, size, settled.Edits, func() (repack.Scratch, error) { return scratch() }, w, o)
+		return func(ctx context.Context, w *output) (repack.Stats, error) {
+			return repack.Normalize(ctx, base, base.size, settled.Edits, func() (repack.Scratch, error) { return scratch() }, w, o)
 		}, nil
 	case rewrites || settled.Rewrites != "":
-		return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
-			return repack.Repack(ctx, base, size, settled.Edits, w, o)
+		return func(ctx context.Context, w *output) (repack.Stats, error) {
+			return repack.Repack(ctx, base, base.size, settled.Edits, w, o)
+		}, nil
+	case len(settled.Add) == 0:
+		return func(ctx context.Context, w *output) (repack.Stats, error) {
+			return repack.Append(ctx, base, base.size, base.tree, nil, w, o)
 		}, nil
 	}
-	return func(ctx context.Context, w io.Writer) (repack.Stats, error) {
-		return repack.Append(ctx, base, size, tree, settled.Add, w, o)
+	return func(ctx context.Context, w *output) (repack.Stats, error) {
+		return base.append(ctx, settled.Add, w, o)
 	}, nil
+}
+
+// append is [repack.Append] to a file.
+func (b *editBase) append(ctx context.Context, adds []repack.Add, w *output, o repack.Options) (repack.Stats, error) {
+	seam, err := repack.FindSeam(b, b.size, b.tree, o)
+	if err != nil {
+		return repack.Stats{}, err
+	}
+	if seam.At == b.size {
+		err = w.begin(b.File, b.size, b.hash)
+	} else {
+		_, err = io.Copy(w, io.NewSectionReader(b, 0, seam.At))
+	}
+	if err != nil {
+		return repack.Stats{}, err
+	}
+	return seam.Append(ctx, w, adds, o)
 }
 
 // scratch is an empty file without a name.
@@ -195,29 +237,4 @@ func (a *app) spoolInitramfs(ctx context.Context, what string, l limitFlag) (*os
 		return nil, src.Limits, fmt.Errorf("read the initramfs of %s: %w", what, err)
 	}
 	return f, src.Limits, nil
-}
-
-// writeTo writes a file that is there as a whole or not at all, and answers its digest.
-func (a *app) writeTo(name string, write func(io.Writer) error) (store.Digest, error) {
-	h := sha256.New()
-	if name == "-" {
-		err := write(io.MultiWriter(a.out, h))
-		return store.Digest(h.Sum(nil)), err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
-	if err != nil {
-		return store.Digest{}, err
-	}
-	defer os.Remove(tmp.Name())
-	err = write(io.MultiWriter(tmp, h))
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return store.Digest{}, err
-	}
-	return store.Digest(h.Sum(nil)), os.Rename(tmp.Name(), name)
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"piimg/pipeline"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/initrd"
 	"piimg/pipeline/format/newc"
 	"piimg/pipeline/stages/uroot"
+	"piimg/pipeline/trees"
 	"piimg/recipes"
 	"piimg/store"
 )
@@ -103,12 +105,18 @@ func scratch(job *pipeline.Job) (*os.File, error) {
 	return os.CreateTemp(dir, "scratch-")
 }
 
-func (b *base) reader() io.Reader { return io.NewSectionReader(b, 0, b.size) }
+// treesOf are the trees that are known from earlier jobs.
+func treesOf(job *pipeline.Job) trees.Cache {
+	if job.Cache() == "" || job.Check() {
+		return trees.Cache{}
+	}
+	return trees.Cache{Dir: filepath.Join(job.Cache(), "trees")}
+}
 
 // tree is what a kernel makes of the base. A base that it would not unpack to the end, or
 // that has no end, is an error.
-func (b *base) tree(l initrd.Limits) (*initrd.Tree, error) {
-	t, err := initrd.ReadTree(b.reader(), l)
+func (b *base) tree(job *pipeline.Job, l initrd.Limits) (*initrd.Tree, error) {
+	t, err := treesOf(job).Read(b, b.size, l)
 	if err == nil {
 		err = t.Damage()
 	}

@@ -124,7 +124,7 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	}
 	defer b.Close()
 	s.base = b
-	if s.tree, err = b.tree(s.Limits.Format()); err != nil {
+	if s.tree, err = b.tree(job, s.Limits.Format()); err != nil {
 		return job.At("initramfs.base", err)
 	}
 	if err := noModules(s.tree, job.NeedFact("modules", "modules.release")); err != nil {
@@ -209,7 +209,7 @@ func (s *surgery) append(ctx context.Context, adds []repack.Add) error {
 	if len(adds) == 0 {
 		return s.keep(ctx)
 	}
-	seam, err := repack.FindSeam(s.base, s.base.size, s.tree, s.Limits.Format())
+	seam, err := repack.FindSeam(s.base, s.base.size, s.tree, s.options(true))
 	if err != nil {
 		return s.job.At("initramfs.base", err)
 	}
@@ -274,7 +274,7 @@ func (s *surgery) normalize(ctx context.Context, r io.ReaderAt, size int64, edit
 
 // options are those of the recipe; small says that an overlay alone is written.
 func (s *surgery) options(small bool) repack.Options {
-	o := repack.Options{Format: s.Compression, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch()), Limits: s.Limits.Format()}
+	o := repack.Options{Format: s.Compression, Recompress: s.Recompress, Epoch: uint32(s.job.Epoch()), Limits: s.Limits.Format(), ReadTree: treesOf(s.job).Read}
 	level, said := codec.ParseLevel(s.Level)
 	switch {
 	case said:

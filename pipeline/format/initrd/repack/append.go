@@ -47,21 +47,14 @@ func Append(ctx context.Context, base io.ReaderAt, size int64, tree *initrd.Tree
 	if len(adds) == 0 {
 		return appendNothing(base, size, tree, w)
 	}
-	seam, err := FindSeam(base, size, tree, o.Limits)
+	seam, err := FindSeam(base, size, tree, o)
 	if err != nil {
 		return Stats{}, err
 	}
-	out := &countWriter{w: w}
-	if _, err := io.Copy(out, io.NewSectionReader(base, 0, seam.At)); err != nil {
+	if _, err := io.Copy(w, io.NewSectionReader(base, 0, seam.At)); err != nil {
 		return Stats{}, err
 	}
-	if _, err := out.Write(make([]byte, seam.Gap)); err != nil {
-		return Stats{}, err
-	}
-	stats, err := seam.Write(ctx, out, adds, o)
-	stats.Archives += seam.archives
-	stats.Written, stats.Reused = out.n, stats.Reused+seam.At
-	return stats, err
+	return seam.Append(ctx, w, adds, o)
 }
 
 // appendNothing copies and pads base.
@@ -92,7 +85,7 @@ type Seam struct {
 // FindSeam finds out where what is added to base, of size bytes, goes: behind it, or into
 // its last archive where that is one that was put behind the others. tree is that of base,
 // which has to be whole.
-func FindSeam(base io.ReaderAt, size int64, tree *initrd.Tree, l initrd.Limits) (*Seam, error) {
+func FindSeam(base io.ReaderAt, size int64, tree *initrd.Tree, o Options) (*Seam, error) {
 	if err := tree.Damage(); err != nil {
 		return nil, err
 	}
@@ -101,11 +94,24 @@ func FindSeam(base io.ReaderAt, size int64, tree *initrd.Tree, l initrd.Limits) 
 		return &Seam{At: size, Gap: tree.Gap(size), archives: last + 1, tree: tree}, nil
 	}
 	at := tree.Members[last].Offset
-	front, err := initrd.ReadTree(io.NewSectionReader(base, 0, at), l)
+	front, err := o.readTree(base, at)
 	if err != nil {
 		return nil, err
 	}
-	return &Seam{At: at, archives: last, tree: front, overlay: io.NewSectionReader(base, at, size-at), size: size - at}, nil
+	return &Seam{At: at, Gap: initrd.Padding(at), archives: last, tree: front, overlay: io.NewSectionReader(base, at, size-at), size: size - at}, nil
+}
+
+// Append writes to w, which has the bytes of the base up to the seam, what has to come
+// behind them.
+func (s *Seam) Append(ctx context.Context, w io.Writer, adds []Add, o Options) (Stats, error) {
+	if _, err := w.Write(make([]byte, s.Gap)); err != nil {
+		return Stats{}, err
+	}
+	stats, err := s.Write(ctx, w, adds, o)
+	stats.Archives += s.archives
+	stats.Written += s.At + s.Gap
+	stats.Reused += s.At
+	return stats, err
 }
 
 // Write writes the archive behind the seam, padded, with what is added and what it has

@@ -31,6 +31,15 @@ type Options struct {
 	Recompress bool
 	Epoch      uint32 // time of new files, Unix seconds
 	Limits     initrd.Limits
+	// ReadTree is asked for the tree of what stands before an overlay; nil reads it.
+	ReadTree func(base io.ReaderAt, size int64, l initrd.Limits) (*initrd.Tree, error)
+}
+
+func (o Options) readTree(base io.ReaderAt, size int64) (*initrd.Tree, error) {
+	if o.ReadTree != nil {
+		return o.ReadTree(base, size, o.Limits)
+	}
+	return initrd.ReadTree(io.NewSectionReader(base, 0, size), o.Limits)
 }
 
 // AutoLevel is what to spend where nobody says: as little as gives most of the size where
