@@ -5,9 +5,11 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"piimg/cmd/piimg/config"
 	"piimg/store/serve"
+	"piimg/store/serve/web"
 )
 
 // rulesOf are the rules of a configuration, which was checked when it was read.
@@ -69,17 +71,17 @@ func addressesOf(c config.Serve) (map[netip.Addr]string, error) {
 	return all, nil
 }
 
-// urlFor says where a board finds a server that listens at addr: at the address that this
-// host would answer the board from, unless the operator or the listener says another.
-func urlFor(c config.Serve, listen netip.AddrPort) func(netip.Addr) string {
+// urlFor says where a board finds a server: where the operator says, or else at the address
+// that this host would answer the board from, unless the server listens at one of its own.
+// It is nowhere, "", where the server is nil.
+func urlFor(said, scheme string, w *web.Server) func(netip.Addr) string {
 	return func(board netip.Addr) string {
-		switch {
-		case c.URL != "":
-			return c.URL
-		case !listen.IsValid():
-			return ""
-		case !listen.Addr().IsUnspecified():
-			return "http://" + listen.String()
+		if said != "" || w == nil {
+			return strings.TrimSuffix(said, "/")
+		}
+		listen := w.Addr()
+		if !listen.Addr().IsUnspecified() {
+			return scheme + "://" + listen.String()
 		}
 		// Connecting a UDP socket sends nothing, and asks for the route.
 		conn, err := net.Dial("udp", netip.AddrPortFrom(board, 9).String())
@@ -88,6 +90,6 @@ func urlFor(c config.Serve, listen netip.AddrPort) func(netip.Addr) string {
 		}
 		defer conn.Close()
 		here := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-		return "http://" + net.JoinHostPort(here.String(), strconv.Itoa(int(listen.Port())))
+		return scheme + "://" + net.JoinHostPort(here.String(), strconv.Itoa(int(listen.Port())))
 	}
 }

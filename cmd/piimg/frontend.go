@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"time"
 
 	"piimg/cmd/piimg/config"
 	"piimg/store/serve"
@@ -36,7 +37,13 @@ func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, e
 	f.front, err = serve.New(serve.Config{
 		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
 		Rules: rules.Rules, Networks: rules.Networks, Default: rules.Default, Addresses: addresses,
-		Files: files, Plain: c.Plain, URL: func(board netip.Addr) string { return urlFor(c, f.address())(board) }, Log: log,
+		Files: files, Plain: c.Plain, URL: func(board netip.Addr) string { return urlFor(c.URL, "http", f.web)(board) },
+		Handover: time.Duration(c.Handover), SecretsURL: func(board netip.Addr) string {
+			if at := urlFor(c.SecureURL, "https", f.https)(board); at != "" {
+				return at + serve.SecretsPath
+			}
+			return ""
+		}, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -56,9 +63,9 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 		}
 		f.tftp.Measure(f.front.Meter())
 	}
-	w := web.Config{Metrics: f.front.Metrics(), Log: log}
+	w := web.Config{Metrics: f.front.Metrics(), Report: f.front.Report(!c.NoShare), Log: log}
 	if !c.NoShare {
-		w.Share, w.Report = share(f.front, s, log), f.front.Report()
+		w.Share = share(f.front, s, log)
 	}
 	if c.HTTP != "" {
 		w.Addr = c.HTTP
@@ -71,14 +78,6 @@ func (f *frontEnd) listen(s *attachment, c config.Serve, log *slog.Logger) (err 
 		f.https, err = web.Listen(w, f.front)
 	}
 	return err
-}
-
-// address is where HTTP is served, invalid where it is not.
-func (f *frontEnd) address() netip.AddrPort {
-	if f.web == nil {
-		return netip.AddrPort{}
-	}
-	return f.web.Addr()
 }
 
 // close gives everything up that is not to serve after all.

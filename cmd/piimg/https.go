@@ -24,6 +24,8 @@ type certificate struct {
 // httpsConfig serves the certificate of a configuration, and is nil where HTTPS is off.
 func httpsConfig(c config.Serve) (*tls.Config, error) {
 	switch {
+	case c.HTTPS == "" && c.Handover > 0:
+		return nil, hint(usageError{errors.New("handover is for HTTPS alone, which is off")}, "--https :8443 --cert server.pem --key server.key")
 	case c.HTTPS == "":
 		return nil, nil
 	case c.Cert == "" || c.Key == "":

@@ -44,6 +44,8 @@ initramfs. --plain adds nothing.
 
 TFTP and plain HTTP hide nothing from anybody on the network: put no secret into an image.
 Files that are marked secret are left out, unless a [[serve.network]] says secrets = true.
+With --handover a board fetches them itself, once in a boot, with its token over HTTPS. That
+keeps them from who only listens, not from who boots in the board's name.
 
 --check looks at the configuration file and tries to make the files of every known board, as
 a front end does when a board asks. Run it before a restart. A front end that runs says the
@@ -70,6 +72,7 @@ same in its log, and goes on with what was known of a board at its last boot.` +
 	f.Var(&flags.CacheSize, "cache-size", "most that they may have there, such as 20GB (default: as much as the disk allows)")
 	f.IntVar(&flags.Blksize, "blksize", 0, "largest TFTP block in bytes (default 1468)")
 	f.StringVar(&flags.URL, "url", "", "where boards find this front end over HTTP (default: the address that answers them)")
+	f.Var(&flags.Handover, "handover", "hand secret files that are left out to a board once, with its token over HTTPS, so long after its boot began, such as 5m (default: never)")
 	f.BoolVar(&flags.Plain, "plain", false, "serve files as in the image: add nothing for a board")
 	f.BoolVar(&flags.NoShare, "no-share", false, "do not let other front ends read the store below /store/")
 	f.BoolVar(&debug, "debug", false, "log every transfer")
@@ -135,6 +138,7 @@ func (a *app) serveConfig(flags config.Serve) (config.Serve, error) {
 	c.Default = cmp.Or(flags.Default, c.Default)
 	c.Cache = cmp.Or(flags.Cache, c.Cache)
 	c.URL = cmp.Or(flags.URL, c.URL)
+	c.Handover = cmp.Or(flags.Handover, c.Handover)
 	c.Plain, c.NoShare = c.Plain || flags.Plain, c.NoShare || flags.NoShare
 	c.CacheSize = cmp.Or(flags.CacheSize, c.CacheSize)
 	c.Blksize = cmp.Or(flags.Blksize, c.Blksize)

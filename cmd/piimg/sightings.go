@@ -106,7 +106,7 @@ func (a *app) bootsHere(ctx context.Context, cache, id string) ([]serve.Boot, er
 	return serve.Diagnosed(boots, a.now()), nil
 }
 
-// ask asks front ends for what they know below serve.ReportPath, and says of each boot whom
+// ask asks front ends for what they know below serve.BoardsPath, and says of each boot whom
 // it is from. Where some do not answer, it warns, and it is an error where none does.
 func (a *app) ask(ctx context.Context, urls []string, path string) ([]serve.Boot, error) {
 	type answer struct {
@@ -155,7 +155,7 @@ func askFront(ctx context.Context, base, path string) ([]serve.Boot, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u.String(), "/")+serve.ReportPath+path, nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u.String(), "/")+serve.BoardsPath+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (r *renderer) check() error {
 		errs = append(errs, err)
 	}
 	if r.img.hasRamdisk() {
-		_, err := r.adds(func(o OwnFile) bool { return !o.Secret || r.secrets })
+		_, err := r.ownFiles(func(o OwnFile) bool { return !o.Secret || r.secrets })
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

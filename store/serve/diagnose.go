@@ -115,6 +115,9 @@ var symptoms = []symptom{
 	{12, "the kernel was delivered, and the board started over: look at its console; an NFS root that cannot be mounted (say vers=3), a panic, a watchdog", func(e evidence) bool {
 		return e.again() && !slices.ContainsFunc(e.before.Events, isRamdisk)
 	}},
+	{12, "the kernel was delivered, and the board has not said that it is up, as it did after its last boot: look at its console; an NFS root that cannot be mounted (say vers=3), a panic", func(e evidence) bool {
+		return e.stuck(Kernel) && e.quiet >= soon && e.before != nil && e.before.Milestone == Alive
+	}},
 	{16, "nothing came after fixup4.dat: start4.elf does not start; try the firmware of another release", func(e evidence) bool {
 		return e.quiet >= silence && isFixup(e.last().Name) && e.last().Result == OK
 	}},

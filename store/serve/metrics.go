@@ -20,6 +20,8 @@ type counts struct {
 	evicted     prometheus.Counter // bytes
 	rendered    prometheus.Counter
 	unmade      prometheus.Counter
+	alive       prometheus.Counter
+	handovers   *prometheus.CounterVec // by result
 }
 
 // newCounts makes the counters and registers them.
@@ -46,6 +48,8 @@ func newCounts(r prometheus.Registerer) *counts {
 		evicted:   one("piimg_cache_evicted_bytes_total", "Bytes removed from the cache to make room."),
 		rendered:  one("piimg_rendered_files_total", "Files that were made for one board."),
 		unmade:    one("piimg_boots_unmade_total", "Boots whose files could not all be made of what is known of the board."),
+		alive:     one("piimg_boots_alive_total", "Boots after which the board has said that it is up."),
+		handovers: vec("piimg_handovers_total", "Times that a board's secret files were asked for with its token.", "result"),
 		bootSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "piimg_boot_seconds", Help: "Seconds from the first request of a boot to the last byte of the kernel.",
 			Buckets: []float64{1, 2.5, 5, 10, 15, 20, 30, 45, 60, 90, 120, 300},

@@ -185,6 +185,9 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
 	}
 	f.describe(st, s, img)
+	if f.cfg.Handover > 0 && f.cfg.SecretsURL != nil && f.withheld(s) > 0 {
+		s.Secrets = f.cfg.SecretsURL(addr)
+	}
 	return img, s, nil
 }
 
@@ -200,7 +203,7 @@ func (f *Front) begin(st *station, s *session, name string) {
 	f.save(st)
 	f.counts.boots.Inc()
 	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "why", s.Why, "first", name)
-	if n := f.withheld(s); n > 0 {
+	if n := f.withheld(s); n > 0 && s.Secrets == "" {
 		f.log.Info("secret files are left out: no serve.network says that this board's may have them", "board", st.id, "client", st.addr, "files", n)
 	}
 }

@@ -63,9 +63,13 @@ func (o OwnFile) Check() error {
 
 // own is one more archive, with the files of the board's own, and nil where it has none.
 func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, error) {
-	adds, err := r.adds(func(o OwnFile) bool { return !o.Secret || r.secrets })
-	if err != nil || len(adds) == 0 {
+	files, err := r.ownFiles(func(o OwnFile) bool { return !o.Secret || r.secrets })
+	if err != nil || len(files) == 0 {
 		return nil, err
+	}
+	var adds []repack.Add
+	for _, f := range files {
+		adds = append(append(adds, folders(adds, f.Entry.Name)...), f)
 	}
 	tree, err := r.img.treeOf(entry, b)
 	if err != nil {
@@ -79,8 +83,8 @@ func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, e
 // epoch is the time of a board's own files: that of images that say no other.
 const epoch = 315532800
 
-// adds are those of the board's own files that are wanted, with the folders above them.
-func (r *renderer) adds(wanted func(OwnFile) bool) ([]repack.Add, error) {
+// ownFiles are those of the board's own files that are wanted.
+func (r *renderer) ownFiles(wanted func(OwnFile) bool) ([]repack.Add, error) {
 	var adds []repack.Add
 	total := 0
 	for _, o := range r.files {
@@ -94,7 +98,6 @@ func (r *renderer) adds(wanted func(OwnFile) bool) ([]repack.Add, error) {
 		if total += len(body); total > maxOwn {
 			return nil, fmt.Errorf("the board's own files have more than %d bytes", maxOwn)
 		}
-		adds = append(adds, folders(adds, o.Path)...)
 		adds = append(adds, repack.Add{
 			Label: o.Path, Open: repack.Text(body),
 			Entry: newc.Entry{Name: o.Path, Mode: newc.Regular | cmp.Or(o.Mode, 0o644), UID: o.UID, GID: o.GID, Size: int64(len(body))},

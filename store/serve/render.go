@@ -152,8 +152,11 @@ func (r *renderer) text(name, was string) ([]byte, error) {
 	return []byte(now), err
 }
 
-// cmdline is the kernel's command line, with what the board runs, where it can ask for
-// more, and the token that such questions need.
+// token is what the board shows to prove that it is in its session: its id, and a secret.
+func (r *renderer) token() string { return r.vars["board"] + "-" + r.session.Token }
+
+// cmdline is the kernel's command line, with what the board runs, where it can report and be
+// handed its secret files, and the token for that.
 func (r *renderer) cmdline(name, was string) ([]byte, error) {
 	line, err := boardtext.Fill(name, was, r.vars, maxConfigs)
 	if err != nil {
@@ -164,7 +167,10 @@ func (r *renderer) cmdline(name, was string) ([]byte, error) {
 	if r.session.URL != "" {
 		line += " piimg.url=" + r.session.URL
 	}
-	line += " piimg.token=" + r.session.Token
+	if r.session.Secrets != "" {
+		line += " piimg.secrets=" + r.session.Secrets
+	}
+	line += " piimg.token=" + r.token()
 	line = strings.TrimSpace(line)
 	if len(line) >= maxCmdline {
 		return nil, fmt.Errorf("%s: %d bytes, the kernel takes %d", name, len(line), maxCmdline-1)

@@ -143,7 +143,7 @@ func tree(t *testing.T, b string) map[string]string {
 func TestCmdline(t *testing.T) {
 	w, _ := rack(t)
 	first := w.fetch("91cdf03d/cmdline.txt")
-	form := regexp.MustCompile(`^console=tty1 root=/dev/ram0 piimg\.image=sha256:[0-9a-f]{64} piimg\.url=http://10\.0\.0\.1:8080 piimg\.token=([A-Z2-7]{26})\n$`)
+	form := regexp.MustCompile(`^console=tty1 root=/dev/ram0 piimg\.image=sha256:[0-9a-f]{64} piimg\.url=http://10\.0\.0\.1:8080 piimg\.token=[0-9a-f]{8}-([A-Z2-7]{26})\n$`)
 	token := form.FindStringSubmatch(first)
 	if token == nil {
 		t.Fatalf("cmdline.txt: %q", first)

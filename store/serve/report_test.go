@@ -23,7 +23,7 @@ func TestReport(t *testing.T) {
 	ask := func(method, path string) (int, []serve.Boot, string) {
 		t.Helper()
 		rec := httptest.NewRecorder()
-		w.front.Report().ServeHTTP(rec, httptest.NewRequest(method, serve.ReportPath+path, nil))
+		w.front.Report(true).ServeHTTP(rec, httptest.NewRequest(method, serve.BoardsPath+path, nil))
 		var boots []serve.Boot
 		if err := json.Unmarshal(rec.Body.Bytes(), &boots); err != nil && rec.Code == 200 && method == "GET" {
 			t.Errorf("%s: %v in %s", path, err, rec.Body)

@@ -99,7 +99,11 @@ type Config struct {
 	Default  string                        // environment of boards without an assignment; "" refuses them
 	Files    []OwnFile                     // what boards get in their initramfs
 	URL      func(board netip.Addr) string // where a board finds this front end over HTTP, "" for nowhere; may be nil
-	Plain    bool                          // serve files as the image has them: nothing is made for a board
+	Handover time.Duration                 // secret files that are left out are handed over once, so long after a boot began; 0: they are not
+
+	SecretsURL func(board netip.Addr) string // where a board finds /report/secrets over HTTPS, "" for nowhere; may be nil
+
+	Plain bool // serve files as the image has them: nothing is made for a board
 
 	Addresses map[netip.Addr]string // board by client address, for names without a board
 

@@ -27,6 +27,9 @@ type session struct {
 	URL   string      `json:"url,omitempty"`   // of this front end, for the board
 	Token string      `json:"token,omitempty"` // by which the board shows that it is in this session; a secret
 
+	Secrets string `json:"secrets,omitempty"` // where the board is handed its secret files, "" where it is not
+	Spent   bool   `json:"spent,omitempty"`   // it was
+	Alive   bool   `json:"alive,omitempty"`   // it has said that it is up
 	Warning string `json:"warning,omitempty"` // what is wrong with its files
 
 	rendered map[string]store.Digest // files that were made for it, as they were logged

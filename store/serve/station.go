@@ -109,8 +109,7 @@ func (f *Front) visit(id string, addr netip.Addr) (*station, error) {
 	defer f.mu.Unlock()
 	st := f.stations[id]
 	if st == nil {
-		st = &station{id: id, turn: make(chan struct{}, 1), seen: f.cfg.Now()}
-		f.restore(st)
+		st = f.restored(id)
 		if !f.roomFor(st) {
 			return nil, fmt.Errorf("board %s: %w", id, errFull)
 		}
@@ -123,6 +122,27 @@ func (f *Front) visit(id string, addr netip.Addr) (*station, error) {
 
 // leave ends a visit.
 func (st *station) leave() { st.visits.Add(-1) }
+
+// restored is the board id as an earlier process has known it.
+func (f *Front) restored(id string) *station {
+	st := &station{id: id, turn: make(chan struct{}, 1), seen: f.cfg.Now()}
+	f.restore(st)
+	return st
+}
+
+// known is the board id if it has had a session here, in this process or before.
+func (f *Front) known(id string) *station {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	st := f.stations[id]
+	if st == nil {
+		if st = f.restored(id); st.session == nil || !f.roomFor(st) {
+			return nil
+		}
+		f.stations[id] = st
+	}
+	return st
+}
 
 // restore reads what an earlier process has saved of st. A session of the future was
 // written before the clock was set back, and nothing can be said about its age.
@@ -292,14 +312,18 @@ func (st *station) forgive() {
 // power loses its sessions, and so do the boards that it was serving. The caller holds
 // st.mu.
 func (f *Front) save(st *station) {
-	saved := savedBoard{Board: st.id, Assigned: st.assigned, Session: st.session}
-	err := writeJSON(f.boardFile(st.id), saved, false)
-	if err != nil {
+	if err := f.keep(st, false); err != nil {
 		f.log.Warn("session is not saved", "board", st.id, "err", err)
 	}
+}
+
+// keep writes what outlives a restart, and with sync what outlives the machine. The caller
+// holds st.mu.
+func (f *Front) keep(st *station, sync bool) error {
 	if st.session != nil {
 		st.session.saved = st.session.Touched
 	}
+	return writeJSON(f.boardFile(st.id), savedBoard{Board: st.id, Assigned: st.assigned, Session: st.session}, sync)
 }
 
 // saveTouched saves a session that has only gone on, if that was not done just now.

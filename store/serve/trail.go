@@ -31,9 +31,10 @@ const (
 	DTB
 	Initramfs
 	Kernel
+	Alive // the board has said itself that it is up
 )
 
-var milestones = [...]string{"nothing", "prefix-probe", "config", "start4", "fixup", "dtb", "initramfs", "kernel"}
+var milestones = [...]string{"nothing", "prefix-probe", "config", "start4", "fixup", "dtb", "initramfs", "kernel", "alive"}
 
 func (m Milestone) String() string { return milestones[m] }
 
@@ -124,7 +125,7 @@ func (f *Front) Trail(name string) []Boot {
 func (t *trail) begin(st *station, s *session) *attempt {
 	a := &attempt{Boot{Board: st.id, Address: st.addr, Opened: st.seen, Seen: st.seen}, s}
 	if n := len(*t); n > 0 {
-		if last := (*t)[n-1]; last.Milestone != Kernel && st.seen.Sub(last.Seen) < soon {
+		if last := (*t)[n-1]; last.Milestone < Kernel && st.seen.Sub(last.Seen) < soon {
 			a.Restarts = last.Restarts + 1
 		}
 	}
@@ -166,16 +167,21 @@ func (t trail) refused() *attempt {
 	return nil
 }
 
-// add appends e.
+// add appends e, which is of a file.
 func (b *Boot) add(e Event) {
-	if len(b.Events) >= maxEvents {
-		b.Events = slices.Delete(b.Events, 0, 1)
-		b.Dropped++
-	}
 	if e.Result == OK {
 		b.Files++
 	}
 	b.Bytes += e.Bytes
+	b.note(e)
+}
+
+// note appends e, whatever it is of.
+func (b *Boot) note(e Event) {
+	if len(b.Events) >= maxEvents {
+		b.Events = slices.Delete(b.Events, 0, 1)
+		b.Dropped++
+	}
 	b.Events = append(b.Events, e)
 	b.Seen = e.Time.Add(e.Duration)
 }

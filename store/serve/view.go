@@ -47,7 +47,7 @@ func (v View) Check(b Visit) error { return v.renderer(b).check() }
 func (v View) Made(name string, b Visit) string {
 	switch {
 	case v.img.cmdlines[name]:
-		return "variables filled in, piimg.image, piimg.url and piimg.token added"
+		return "variables filled in, piimg.image, piimg.url, piimg.token and the like added"
 	case name == "config.txt":
 		return "variables filled in, if it names any"
 	case !v.img.tails[name]:

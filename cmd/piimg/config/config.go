@@ -34,6 +34,8 @@ type Serve struct {
 	Blksize   int               `toml:"blksize"`    // largest TFTP block, in bytes
 	Addresses map[string]string `toml:"addresses"`  // IP address to board, for clients that do not say who they are
 	URL       string            `toml:"url"`        // where boards find this front end over HTTP; "" is found out
+	SecureURL string            `toml:"https_url"`  // where they find it over HTTPS
+	Handover  Duration          `toml:"handover"`   // how long after its boot has begun a board is handed its secret files over HTTPS; 0: never
 	Plain     bool              `toml:"plain"`      // nothing is made for a board: files are as in the image
 	NoShare   bool              `toml:"no_share"`   // other front ends may not read the store from here
 	Rule      []Rule            `toml:"rule"`       // for boards that have not been told anything; the first one that fits

@@ -65,6 +65,10 @@ var errNotReady = errors.New("not ready")
 
 // answer answers r, or returns the error that is the answer.
 func (h *handler) answer(w http.ResponseWriter, control *http.ResponseController, r *http.Request) error {
+	if h.report != nil && isReport(r) {
+		h.report.ServeHTTP(&steady{w, control, h.stall}, r)
+		return nil
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errMethod
 	}
@@ -88,11 +92,16 @@ func (h *handler) answer(w http.ResponseWriter, control *http.ResponseController
 		http.StripPrefix("/store", h.share).ServeHTTP(&steady{w, control, h.stall}, r)
 		return nil
 	}
-	if rest, ok := strings.CutPrefix(r.URL.Path, serve.ReportPath); ok && h.report != nil && (rest == "" || rest[0] == '/') {
-		h.report.ServeHTTP(w, r)
-		return nil
-	}
 	return h.file(w, r)
+}
+
+// isReport says whether r is for the handler of reports, the only one that boards may write to.
+func isReport(r *http.Request) bool {
+	rest, ok := strings.CutPrefix(r.URL.Path, serve.ReportPath)
+	if !ok || rest != "" && rest[0] != '/' {
+		return false
+	}
+	return r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodPost
 }
 
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) error {

@@ -1,4 +1,4 @@
-// Package web serves the files of a front end over HTTP, read-only, for clients as
+// Package web serves the files of a front end over HTTP, for reading, for clients as
 // small as the one in a Raspberry Pi's EEPROM: an exact length, one range, and never a
 // redirect, a chunk or a compressed byte.
 package web
