@@ -20,6 +20,9 @@ func (r *reader) kernel(t *table) Kernel {
 	if n := t.get("name"); n != nil {
 		k.Name = r.imageName(n)
 	}
+	if n := t.get("licence"); n != nil {
+		k.Licence = r.ref(n, refFile)
+	}
 	t.done()
 	return k
 }

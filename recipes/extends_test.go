@@ -54,7 +54,7 @@ content = "2"
 		{"name", r.Name, "derived"},
 		{"boards", r.Boards, []string{"pi5", "pi500"}},
 		{"a source is replaced as a whole", r.Sources["kernel"], Source{Path: "Image"}},
-		{"a table is merged", r.Kernel, Kernel{Ref{Path: "Image"}, "kernel8.img", "quiet"}},
+		{"a table is merged", r.Kernel, Kernel{File: Ref{Path: "Image"}, Name: "kernel8.img", Cmdline: "quiet"}},
 		{"+ appends", r.DTB.Files, []Ref{{Path: "*.dtb"}, {Path: "a.dtb"}}},
 		{"config", r.Config, []Section{
 			{"", []Setting{{"arm_boost", "0"}, {"dtparam", "c"}, {"gpio", "4=op"}, {"gpio", "5=op"}, {"enable_uart", "1"}}},

@@ -67,7 +67,7 @@ func TestLoadReadsEveryKey(t *testing.T) {
 			"archive":  {Path: "rootfs.cpio.gz"},
 			"uroot":    {Module: "github.com/u-root/u-root@v0.16.0"},
 		},
-		Kernel: Kernel{Ref{"kernel", "vmlinuz"}, "vmlinuz", "console=ttyAMA0,115200 console=tty1"},
+		Kernel: Kernel{File: Ref{"kernel", "vmlinuz"}, Name: "vmlinuz", Cmdline: "console=ttyAMA0,115200 console=tty1"},
 		DTB: DTB{
 			Files:    []Ref{{"kernel", "*.dtb"}, {"", "dtb/*.dtb"}},
 			Overlays: []string{"disable-bt"}, OverlaysFrom: Ref{"tree", "overlays"}, Ship: []string{"*.dtbo"},

@@ -108,6 +108,8 @@ type Kernel struct {
 	File    Ref    `json:"file"`
 	Name    string `json:"name"`    // in the image; "kernel8.img" by default
 	Cmdline string `json:"cmdline"` // one line, without the line feed
+
+	Licence Ref `json:"licence,omitzero"` // text that goes along; where nothing is said, what the kernel's source calls so
 }
 
 // DTB is the [dtb] table: device trees and their overlays.

@@ -62,6 +62,7 @@ func (s *show) recipe() {
 	s.text("file", r.Kernel.File.String())
 	s.text("name", r.Kernel.Name)
 	s.text("cmdline", r.Kernel.Cmdline)
+	s.optional("licence", r.Kernel.Licence.String())
 	s.dtb(r.DTB)
 	if r.Firmware.From != "" {
 		s.table("firmware")

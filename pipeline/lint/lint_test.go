@@ -372,6 +372,10 @@ func TestRules(t *testing.T) {
 		{"P25", "plain", []Board{pi4}, change{"config.txt": "cmdline=a/b\n"}, nil, "", ""},
 
 		{"P26", "missing", []Board{pi4}, change{"LICENCE.broadcom": absent}, nil, "", "warning P26 [] bootcode.bin:0 the licence of the firmware"},
+		{"P26", "kernel's missing", []Board{pi4, pi400}, change{"kernel8.img": configured("6.6.1", "")}, nil, "", "warning P26 [pi4b pi400] kernel8.img:0 is Linux 6.6.1, whose licence asks to go along"},
+		{"P26", "kernel's, as gokrazy spells it", []Board{pi4}, change{"kernel8.img": configured("6.6.1", ""), "LICENSE.linux": "l"}, nil, "", ""},
+		{"P26", "kernel's", []Board{pi4}, change{"kernel8.img": configured("6.6.1", ""), "COPYING.linux": "l"}, nil, "", ""},
+		{"P26", "a kernel that is not Linux", []Board{pi4}, change{"kernel8.img": kernel(kernel4K)}, nil, "", ""},
 		{"P26", "no firmware", []Board{pi5}, change{"LICENCE.broadcom": absent, "bootcode.bin": absent, "start.elf": absent, "start4.elf": absent}, nil, "", ""},
 		{"P26", "as gokrazy spells it", []Board{pi4}, change{"LICENCE.broadcom": absent, "LICENSE.broadcom": "l"}, nil, "", ""},
 
@@ -592,7 +596,7 @@ func realImage(t *testing.T) fstest.MapFS {
 		}
 	}
 	take(firmware, "start4.elf", "fixup4.dat", "LICENSE.broadcom")
-	take(kernel, "vmlinuz", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb", "bcm2712d0-rpi-5-b.dtb",
+	take(kernel, "vmlinuz", "LICENSE.linux", "bcm2711-rpi-4-b.dtb", "bcm2712-rpi-5-b.dtb", "bcm2712d0-rpi-5-b.dtb",
 		"overlays/overlay_map.dtb", "overlays/disable-bt.dtbo", "overlays/disable-bt-pi5.dtbo")
 	return files
 }

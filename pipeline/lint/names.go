@@ -67,6 +67,20 @@ func firmwareLicence(r *report, img *image) {
 	}
 }
 
+// kernelLicences are the names that the text of Linux's licence has.
+var kernelLicences = []string{"copying.linux", "licence.linux", "license.linux"}
+
+// kernelLicence looks for it where the kernel says that it is Linux.
+func kernelLicence(r *report, v *view) {
+	name, ok := v.chosen(v.files.Kernels)
+	if !ok || v.outer() || slices.ContainsFunc(v.root, func(name string) bool { return slices.Contains(kernelLicences, strings.ToLower(name)) }) {
+		return
+	}
+	if k, ok := v.kernel(name); ok && k.release != "" {
+		r.warn(name, 0, "name the text with [kernel] licence: it is COPYING in the kernel's source", "is Linux %s, whose licence asks to go along with it, and COPYING.linux is missing", k.release)
+	}
+}
+
 // trapped are keys that mostly are meant for every board.
 var trapped = []string{"kernel", "initramfs", "ramfsfile", "auto_initramfs", "cmdline", "arm_64bit", "os_prefix", "device_tree", "boot_ramdisk", "enable_uart"}
 

@@ -37,7 +37,7 @@ var rules = []Rule{
 	{ID: "P23", Title: "a root over NFS can be mounted", board: nfsRoot},
 	{ID: "P24", Title: "the ramdisk can be loaded, and its signature is of it", board: ramdisk},
 	{ID: "P25", Title: "names are plain, and not the same but for their case", image: sameNames, board: oddPaths},
-	{ID: "P26", Title: "the firmware's licence goes along with it", image: firmwareLicence},
+	{ID: "P26", Title: "the licences of firmware and kernel go along with them", image: firmwareLicence, board: kernelLicence},
 	{ID: "P27", Title: "the kernel unpacks all of the initramfs", board: unpackable},
 	{ID: "P28", Title: "the files fit on the card that they are meant for", image: card},
 	{ID: "P29", Title: "what front ends fill in for each board is something that they can fill in", image: configTemplate, board: cmdlineTemplate},

@@ -88,7 +88,7 @@ func TestQuickstart(t *testing.T) {
 	image, made := b.build(t.Context(), t)
 	files := pipeline.FS(t.Context(), b.Store, image.Files)
 	for _, name := range []string{
-		"LICENSE.broadcom", "bcm2711-rpi-4-b.dtb", "bcm2711-rpi-400.dtb", "bcm2711-rpi-cm4.dtb", "cmdline.txt", "config.txt",
+		"COPYING.linux", "LICENSE.broadcom", "bcm2711-rpi-4-b.dtb", "bcm2711-rpi-400.dtb", "bcm2711-rpi-cm4.dtb", "cmdline.txt", "config.txt",
 		"fixup4.dat", "initramfs.cpio.gz", "kernel8.img", "overlays/disable-bt.dtbo", "overlays/overlay_map.dtb", "start4.elf",
 	} {
 		if _, err := fs.ReadFile(files, name); err != nil {

@@ -1,6 +1,7 @@
 package buildroot
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"os"
@@ -268,5 +269,30 @@ func TestShortestOptions(t *testing.T) {
 	want := []string{"BR2_NEW=y", `BR2_S="y"`, `BR2_ROOTFS_OVERLAY="board/o"`, "# BR2_B is not set"}
 	if d := cmp.Diff(want, w.difference(base, saved, now)); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// The licence of a kernel that Buildroot has compiled lies with its source, wherever that is.
+func TestKernelSource(t *testing.T) {
+	w := &Workspace{Output: t.TempDir()}
+	source := filepath.Join(w.Output, "build/linux-custom")
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, packages := range []string{`{}`, `{"linux":{"stamp_dir":"build/linux-custom"}}`, `{"linux":{"stamp_dir":"../../etc"}}`} {
+		w.packages = nil
+		if err := json.Unmarshal([]byte(packages), &w.packages); err != nil {
+			t.Fatal(err)
+		}
+		if dir, ok := w.kernelSource(); ok {
+			t.Errorf("%s: a licence lies in %s", packages, dir)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(source, "COPYING"), []byte("GPL-2.0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.packages = map[string]pkgInfo{"linux": {StampDir: "build/linux-custom"}}
+	if dir, ok := w.kernelSource(); !ok || dir != source {
+		t.Errorf("kernelSource() = %s, %t; want %s", dir, ok, source)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 
 	"piimg/pipeline"
 	"piimg/pipeline/format/arm64"
@@ -20,6 +21,7 @@ type Stage struct{}
 type params struct {
 	Kernel       recipes.Ref   `json:"kernel"`
 	Name         string        `json:"name"`
+	Licence      recipes.Ref   `json:"licence"` // "" for what the kernel's source calls so
 	DTBs         []recipes.Ref `json:"dtbs"`
 	Overlays     []string      `json:"overlays"` // names, without parameters
 	OverlaysFrom recipes.Ref   `json:"overlays_from"`
@@ -34,13 +36,13 @@ type board struct {
 }
 
 func (Stage) Name() string { return "kernel" }
-func (Stage) Version() int { return 1 }
+func (Stage) Version() int { return 2 }
 
 // Plan declares the kernel, the device trees and, where overlays are wanted, their folder.
 func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	r := w.Recipe
 	p := params{
-		Kernel: r.Kernel.File, Name: r.Kernel.Name, DTBs: r.DTB.Files,
+		Kernel: r.Kernel.File, Name: r.Kernel.Name, Licence: r.Kernel.Licence, DTBs: r.DTB.Files,
 		Overlays: overlayNames(r.DTB.Overlays), OverlaysFrom: r.DTB.OverlaysFrom, Ship: r.DTB.Ship,
 	}
 	for _, b := range w.Boards {
@@ -48,6 +50,9 @@ func (Stage) Plan(w pipeline.Wish) (*pipeline.Step, error) {
 	}
 	s := &pipeline.Step{}
 	s.Reads(p.Kernel)
+	if p.Licence.Path != "" {
+		s.Reads(p.Licence)
+	}
 	s.Reads(p.DTBs...)
 	if p.OverlaysFrom.Path == "" && len(p.Overlays)+len(p.Ship) > 0 {
 		return nil, errors.New("dtb.overlays_from: the recipe uses overlays and does not say where they are")
@@ -67,6 +72,9 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	}
 	if err := copyKernel(ctx, job, p); err != nil {
 		return job.At("kernel.file", err)
+	}
+	if err := copyLicence(ctx, job, p); err != nil {
+		return job.At("kernel.licence", err)
 	}
 	for n, r := range p.DTBs {
 		key := fmt.Sprintf("dtb.files[%d]", n)
@@ -96,6 +104,42 @@ func copyKernel(ctx context.Context, job *pipeline.Job, p params) error {
 	}
 	job.From(p.Name, "kernel.file", p.Kernel.At(name))
 	return job.Copy(ctx, fsys, name, p.Name)
+}
+
+// licence is the name among the boot files of the text of Linux's licence, which asks to go
+// along with copies of it. Raspberry Pi calls it so.
+const licence = "COPYING.linux"
+
+// licences are the names that it has in sources of kernels.
+var licences = []string{licence, "LICENSE.linux", "LICENCE.linux"}
+
+// copyLicence copies the text that the recipe names, or else what the kernel's source has.
+func copyLicence(ctx context.Context, job *pipeline.Job, p params) error {
+	if p.Licence.Path != "" {
+		fsys, name, err := job.One(ctx, p.Licence)
+		if err != nil {
+			return err
+		}
+		job.From(licence, "kernel.licence", p.Licence.At(name))
+		return job.Copy(ctx, fsys, name, licence)
+	}
+	if p.Kernel.Source == "" {
+		return nil // beside the recipe nothing is read that it does not name
+	}
+	fsys, kernel, err := job.One(ctx, p.Kernel)
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{path.Dir(kernel), "."} {
+		for _, base := range licences {
+			name := path.Join(dir, base)
+			if info, err := fs.Stat(fsys, name); err == nil && info.Mode().IsRegular() {
+				job.From(licence, "kernel.file", p.Kernel.At(name))
+				return job.Copy(ctx, fsys, name, licence)
+			}
+		}
+	}
+	return nil
 }
 
 // inspect checks the header of a kernel and returns its release, "" where it is compressed.

@@ -65,6 +65,38 @@ ship = ["extra-*.dtbo"]`, map[string]string{
 	}
 }
 
+// The licence goes along: the one that the recipe names, or that lies in the kernel's source.
+func TestLicence(t *testing.T) {
+	inSource := strings.NewReplacer(`file    = "k/Image"`, `file    = "src:boot/Image"`, "[kernel]", "[sources.src]\npath = \"src\"\n[kernel]")
+	source := map[string]string{"src/boot/Image": image(), "src/LICENSE.linux": "top", "k/GPL": "named"}
+	for name, tt := range map[string]struct {
+		edit  func(string) string
+		files map[string]string
+		want  string
+	}{
+		"named":              {func(s string) string { return strings.Replace(s, "cmdline", "licence = \"k/GPL\"\ncmdline", 1) }, source, "named"},
+		"at the top":         {inSource.Replace, source, "top"},
+		"beside the kernel":  {inSource.Replace, map[string]string{"src/boot/Image": image(), "src/LICENSE.linux": "top", "src/boot/COPYING.linux": "beside"}, "beside"},
+		"none":               {inSource.Replace, map[string]string{"src/boot/Image": image()}, ""},
+		"beside the recipe":  {func(s string) string { return s }, map[string]string{"k/COPYING.linux": "unnamed"}, ""},
+		"a folder is no one": {inSource.Replace, map[string]string{"src/boot/Image": image(), "src/COPYING.linux/x": ""}, ""},
+	} {
+		w := world(`files = ["k/a.dtb"]`, tt.files)
+		w.Recipe = tt.edit(w.Recipe)
+		stagetest.Plan(t, kernel.Stage{}, w)
+		fsys, files := stagetest.Run(t, w, kernel.Stage{})
+		got := ""
+		for _, f := range files {
+			if f.Path == "COPYING.linux" {
+				got = stagetest.Read(t, fsys, f.Path)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q goes along, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		world stagetest.World
