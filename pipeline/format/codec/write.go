@@ -13,7 +13,7 @@ import (
 // Encoder names what shapes compressed bytes: the library and the way that it is used
 // here. Another version may give other bytes for the same input, so whoever caches output
 // puts this into its key.
-const Encoder = "github.com/klauspost/compress v1.20.3, chunks 1"
+const Encoder = "github.com/klauspost/compress v1.20.3, chunks 2"
 
 // Level says what to spend on size.
 type Level int
@@ -66,10 +66,12 @@ func NewWriterLevel(w io.Writer, f Format, l Level) (io.WriteCloser, error) {
 	case Gzip:
 		return &gzipWriter{w: w, d: NewDeflater(w, l)}, nil
 	case Zstd:
-		// One goroutine, so that block borders do not depend on timing; a window of
-		// 8 MiB is what every kernel with zstd can unpack.
+		// Two goroutines, on one processor too: one looks for matches while the other
+		// codes the block before. What a block may refer to differs from what it may
+		// with one goroutine, and depends on no timing. A window of 8 MiB is what every
+		// kernel with zstd can unpack.
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(l.zstd()),
-			zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
+			zstd.WithEncoderConcurrency(2), zstd.WithWindowSize(8<<20))
 	}
 	return nil, fmt.Errorf("compression %q cannot be written", f)
 }
