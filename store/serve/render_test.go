@@ -247,12 +247,12 @@ func TestTemplates(t *testing.T) {
 		"arm_freq={{.freq}}":                           "arm_freq=1500",
 		`{{if eq .role "kiosk"}}x=1{{else}}x=2{{end}}`: "x=1",
 		"a=1\nb={{.nothing}}":                          "make config.txt for board 91cdf03d: config.txt:2: there is no variable nothing",
-		"{{printf \"%1000000s\" .freq}}":               "config.txt: more than 16384 bytes",
+		"{{printf \"%1000000s\" .freq}}":               "a text of more than 65536 bytes",
 	} {
 		w, _ := rack(t)
 		w.fleet.assign("91cdf03d", serve.Assignment{Vars: map[string]string{"freq": "1500", "role": "kiosk"}})
 		w.promoteFiles("dev", map[string]string{"config.txt": text, "vmlinuz": "kernel"})
-		if strings.Contains(want, "config.txt") {
+		if strings.Contains(want, "config.txt") || strings.Contains(want, "more than") {
 			if err := w.wantTrouble("91cdf03d/config.txt"); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %q", text, err, want)
 			}
@@ -272,10 +272,10 @@ func TestTemplates(t *testing.T) {
 // keep what they have.
 func TestTemplatesThatAreNone(t *testing.T) {
 	for text, want := range map[string]string{
-		"a=1\n{{range 100000000}}{{end}}":      "config.txt:2: {{range 100000000}}{{end}}: only variables and if are for boards",
+		"a=1\n{{range 100000000}}{{end}}":      "config.txt:2: {{range 100000000}}{{end}} is not for boards",
 		"{{define \"x\"}}{{end}}":              "config.txt: no template may be defined in it",
 		"a=1\nb=2\n{{":                         "config.txt:3: unclosed action",
-		"{{if .a}}\n{{template \"x\"}}{{end}}": "config.txt:2: {{template \"x\"}}: only",
+		"{{if .a}}\n{{template \"x\"}}{{end}}": "config.txt:2: {{template \"x\"}} is not for boards",
 	} {
 		w, log := rack(t)
 		w.fleet.promote("dev", w.imageOf(map[string]string{"config.txt": text, "cmdline.txt": "new"}))

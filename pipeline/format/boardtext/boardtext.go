@@ -1,14 +1,16 @@
 // Package boardtext fills in what front ends make for each board: a command line, a
 // config.txt, a file of the board's own. Its templates are those of text/template with
-// variables, functions and conditions: {{.hostname}}, {{if eq .role "kiosk"}}. Loops and
-// templates in templates are none of them: a board's file is small, and made while the board
-// waits.
+// variables, conditions and some functions: {{.hostname}}, {{if eq .role "kiosk"}},
+// {{printf "%s.rack" .hostname}}. There are no loops, no templates in templates, no variables
+// of the template's own, and nothing that grows without bounds: a board's file is small, and
+// made while the board waits, from an image that somebody else may have built.
 package boardtext
 
 import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -54,7 +56,7 @@ func Fill(name, text string, vars map[string]string, limit int) (string, error) 
 }
 
 func parsed(name, text string) (*template.Template, error) {
-	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	t, err := template.New(name).Option("missingkey=error").Funcs(bounds).Parse(text)
 	if err != nil {
 		return nil, faultOf(name, err)
 	}
@@ -63,31 +65,87 @@ func parsed(name, text string) (*template.Template, error) {
 	}
 	if n := notSimple(t.Root); n != nil {
 		f := Fault{Name: name, Line: 1 + strings.Count(text[:min(int(n.Position()), len(text))], "\n")}
-		f.Msg = fmt.Sprintf("%.40s: only variables and if are for boards", n)
+		f.Msg = fmt.Sprintf("%.40s is not for boards: only variables, if and %s are", n, strings.Join(functions, ", "))
 		return nil, f
 	}
 	return t, nil
 }
 
-// notSimple is a node that is no text, variable, function or condition, nil for none.
-func notSimple(list *parse.ListNode) parse.Node {
-	if list == nil {
+// functions are those that a template may call.
+var functions = []string{"and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "printf"}
+
+// notSimple is a node below n that a template may not have, nil for none.
+func notSimple(n parse.Node) parse.Node {
+	switch n := n.(type) {
+	case *parse.TextNode, *parse.CommentNode, *parse.FieldNode, *parse.DotNode, *parse.StringNode, *parse.NumberNode, *parse.BoolNode:
 		return nil
-	}
-	for _, n := range list.Nodes {
-		switch n := n.(type) {
-		case *parse.TextNode, *parse.ActionNode, *parse.CommentNode:
-		case *parse.IfNode:
-			for _, branch := range []*parse.ListNode{n.List, n.ElseList} {
-				if found := notSimple(branch); found != nil {
-					return found
-				}
-			}
-		default:
+	case *parse.IdentifierNode:
+		if slices.Contains(functions, n.Ident) {
+			return nil
+		}
+	case *parse.ListNode:
+		if n == nil { // there is no else
+			return nil
+		}
+		return first(n.Nodes)
+	case *parse.ActionNode:
+		return notSimple(n.Pipe)
+	case *parse.IfNode:
+		return first([]parse.Node{n.Pipe, n.List, n.ElseList})
+	case *parse.PipeNode:
+		if len(n.Decl) > 0 {
 			return n
+		}
+		return first(n.Cmds)
+	case *parse.CommandNode:
+		return first(n.Args)
+	}
+	return n
+}
+
+func first[N parse.Node](nodes []N) parse.Node {
+	for _, n := range nodes {
+		if found := notSimple(n); found != nil {
+			return found
 		}
 	}
 	return nil
+}
+
+// maxString is the most that a function makes, in bytes. Without it a few nested calls make
+// more than there is memory.
+const maxString = 64 << 10
+
+var errLong = fmt.Errorf("a text of more than %d bytes", maxString)
+
+// bounds are the functions that make longer texts of shorter ones, bounded.
+var bounds = template.FuncMap{
+	"print": func(args ...any) (string, error) {
+		if longest(args)*len(args) > maxString {
+			return "", errLong
+		}
+		return fmt.Sprint(args...), nil
+	},
+	"printf": func(format string, args ...any) (string, error) {
+		if wide.MatchString(format) || len(format)+strings.Count(format, "%")*(999+4*longest(args)) > maxString {
+			return "", errLong
+		}
+		return fmt.Sprintf(format, args...), nil
+	},
+}
+
+// wide finds a width or a precision that is large, or not known here.
+var wide = regexp.MustCompile(`%[^%a-zA-Z]*([0-9]{4}|\*)`)
+
+// longest is the length of the longest of args.
+func longest(args []any) int {
+	n := 20 // a number
+	for _, a := range args {
+		if s, ok := a.(string); ok {
+			n = max(n, len(s))
+		}
+	}
+	return n
 }
 
 // The texts of errors of text/template begin with where they are.
