@@ -41,11 +41,11 @@ func (a *app) foresight(s *store.Store, flags config.Serve, g *guard) (*foresigh
 	if err != nil {
 		return nil, err
 	}
-	files, err := filesOf(c)
+	policy, err := policyOf(c)
 	if err != nil {
 		return nil, err
 	}
-	return &foresight{s, g, c, rulesOf(c), files, map[store.Digest]seen{}, map[string]serve.Head{}}, nil
+	return &foresight{s, g, c, rulesOf(c), policy.Files, map[store.Digest]seen{}, map[string]serve.Head{}}, nil
 }
 
 // prospect is what one board would get, and why. Its image is zero where that is nothing.
@@ -174,9 +174,6 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 		return err
 	}
 	if _, err := httpsConfig(f.conf); err != nil {
-		return err
-	}
-	if _, err := addressesOf(f.conf); err != nil {
 		return err
 	}
 	known, err := board.Snapshot(ctx, s, nil)

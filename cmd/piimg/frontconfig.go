@@ -12,6 +12,17 @@ import (
 	"piimg/store/serve/web"
 )
 
+// policyOf is what a configuration says of boards.
+func policyOf(c config.Serve) (serve.Policy, error) {
+	rules := rulesOf(c)
+	p := serve.Policy{Rules: rules.Rules, Networks: rules.Networks, Default: rules.Default}
+	var err error
+	if p.Addresses, err = addressesOf(c); err == nil {
+		p.Files, err = filesOf(c)
+	}
+	return p, err
+}
+
 // rulesOf are the rules of a configuration, which was checked when it was read.
 func rulesOf(c config.Serve) serve.Rules {
 	r := serve.Rules{Default: c.Default}

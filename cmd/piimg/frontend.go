@@ -16,34 +16,29 @@ import (
 // frontEnd is a front end with its listeners.
 type frontEnd struct {
 	front *serve.Front
-	tftp  *tftp.Server                // nil where TFTP is off
-	web   *web.Server                 // nil where HTTP is off
-	https *web.Server                 // nil where HTTPS is off
-	also  func(context.Context) error // runs beside them; may be nil
+	tftp  *tftp.Server                  // nil where TFTP is off
+	web   *web.Server                   // nil where HTTP is off
+	https *web.Server                   // nil where HTTPS is off
+	also  []func(context.Context) error // run beside them
 }
 
 // openFrontEnd opens the cache and binds the addresses.
 func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
-	addresses, err := addressesOf(c)
+	policy, err := policyOf(c)
 	if err != nil {
 		return nil, err
 	}
-	files, err := filesOf(c)
-	if err != nil {
-		return nil, err
-	}
-	rules := rulesOf(c)
 	f := &frontEnd{}
 	f.front, err = serve.New(serve.Config{
-		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize),
-		Rules: rules.Rules, Networks: rules.Networks, Default: rules.Default, Addresses: addresses,
-		Files: files, Plain: c.Plain, URL: func(board netip.Addr) string { return urlFor(c.URL, "http", f.web)(board) },
-		Handover: time.Duration(c.Handover), SecretsURL: func(board netip.Addr) string {
+		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize), Policy: policy, Plain: c.Plain, Log: log,
+		URL:      func(board netip.Addr) string { return urlFor(c.URL, "http", f.web)(board) },
+		Handover: time.Duration(c.Handover),
+		SecretsURL: func(board netip.Addr) string {
 			if at := urlFor(c.SecureURL, "https", f.https)(board); at != "" {
 				return at + serve.SecretsPath
 			}
 			return ""
-		}, Log: log,
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -132,9 +127,7 @@ func (f *frontEnd) run(ctx context.Context) error {
 			runs = append(runs, s.Serve)
 		}
 	}
-	if f.also != nil {
-		runs = append(runs, f.also)
-	}
+	runs = append(runs, f.also...)
 	done := make(chan error, len(runs))
 	for _, run := range runs {
 		go func() { done <- run(ctx) }()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 
@@ -49,7 +50,11 @@ keeps them from who only listens, not from who boots in the board's name.
 
 --check looks at the configuration file and tries to make the files of every known board, as
 a front end does when a board asks. Run it before a restart. A front end that runs says the
-same in its log, and goes on with what was known of a board at its last boot.` + "\n" + exitCodes,
+same in its log, and goes on with what was known of a board at its last boot.
+
+On SIGHUP the front end reads its configuration file again: default, addresses, rule, network
+and file of [serve] hold for boots that begin from then on, the rest at the next start. Where
+something is wrong with the file, what held before goes on to hold.` + "\n" + exitCodes,
 		Example: `  piimg serve --tftp :69 --http :8080 --default prod
   piimg serve --check
   piimg serve --tftp 127.0.0.1:6969        # without root`,
@@ -114,7 +119,13 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	} else if _, err := s.Head(ctx, c.Default, serve.Head{}); errors.Is(err, fs.ErrNotExist) {
 		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}
-	f.also = (&inUseReporter{store: s, front: f.front, name: frontName(c.Cache), log: log, now: a.now}).run
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	f.also = []func(context.Context) error{
+		(&inUseReporter{store: s, front: f.front, name: frontName(c.Cache), log: log, now: a.now}).run,
+		func(ctx context.Context) error { return a.reload(ctx, hangup, f.front, flags, log) },
+	}
 	f.announce(a)
 	return f.run(ctx)
 }

@@ -159,7 +159,8 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	st.mu.Lock()
 	addr := st.addr
 	st.mu.Unlock()
-	d := f.rules().Decide(a, addr)
+	p := f.policy.Load()
+	d := p.rules().Decide(a, addr)
 	switch {
 	case d.Local:
 		return nil, nil, fmt.Errorf("board %s boots from its own disk (%s): %w", st.id, d.Why, fs.ErrNotExist)
@@ -168,7 +169,7 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	case d.Image.IsZero() && d.Env == "":
 		return nil, nil, fmt.Errorf("board %s has %s: %w", st.id, d.Why, fs.ErrNotExist)
 	}
-	s := &session{Image: d.Image, Why: d.Why, Told: &d.Assignment, Addr: addr, Token: rand.Text()}
+	s := &session{Image: d.Image, Why: d.Why, Told: &d.Assignment, Addr: addr, Token: rand.Text(), policy: p}
 	if f.cfg.URL != nil {
 		s.URL = f.cfg.URL(addr)
 	}

@@ -108,9 +108,9 @@ func (r *renderer) ownFiles(wanted func(OwnFile) bool) ([]repack.Add, error) {
 
 // withheld is how many files the board of s does not get because they are secret.
 func (f *Front) withheld(s *session) int {
-	n := 0
-	for _, o := range f.cfg.Files {
-		if o.Secret && !f.cfg.Plain && !f.rules().Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
+	n, p := 0, f.policyOf(s)
+	for _, o := range p.Files {
+		if o.Secret && !f.cfg.Plain && !p.rules().Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
 			n++
 		}
 	}

@@ -76,7 +76,7 @@ func (f *Front) render(ctx context.Context, st *station, s *session, img *image,
 		if made, err = text(entry, b); err == nil {
 			made, err = r.text(entry.Path, string(made))
 		}
-	case img.tails[entry.Path] && len(f.cfg.Files) > 0:
+	case img.tails[entry.Path] && len(r.files) > 0:
 		made, err = r.own(ctx, entry, b)
 		keep = true
 	}
@@ -103,7 +103,8 @@ func (f *Front) rendererOf(st *station, s *session, img *image) *renderer {
 	if s.Told != nil {
 		a = *s.Told
 	}
-	return &renderer{f.cfg.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, f.rules().Secrets(s.Addr)}
+	p := f.policyOf(s)
+	return &renderer{p.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, p.rules().Secrets(s.Addr)}
 }
 
 // noteRendered logs what a board was given, once a boot.

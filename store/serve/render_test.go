@@ -366,7 +366,7 @@ func TestOwnFilesFromHere(t *testing.T) {
 
 func TestOwnFilesThatAreRefused(t *testing.T) {
 	for _, o := range []serve.OwnFile{{Path: "/etc/x"}, {Path: "a/../b"}, {Path: ""}, {Path: "a", Content: "x", From: "y"}, {Path: "a", Mode: 0o170000}} {
-		cfg := serve.Config{Dir: t.TempDir(), Fleet: &fleet{}, Source: &liar{}, Files: []serve.OwnFile{o}}
+		cfg := serve.Config{Dir: t.TempDir(), Fleet: &fleet{}, Source: &liar{}, Policy: serve.Policy{Files: []serve.OwnFile{o}}}
 		if _, err := serve.New(cfg); err == nil {
 			t.Errorf("%+v is not refused", o)
 		}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"piimg/store/serve"
 )
@@ -103,4 +104,50 @@ func TestRegistry(t *testing.T) {
 	w.restart()
 	w.want("00000009/config.txt", "c1") // never seen
 	w.want("0000000a/config.txt", "v1") // never heard of
+}
+
+// What the operator says of boards is replaced while the front end serves: for boots that
+// begin from then on, and not by something that is wrong.
+func TestReplace(t *testing.T) {
+	w, _ := rack(t, func(c *serve.Config) { c.Fleet = listing{c.Fleet.(*fleet)} })
+	kiosk := w.promoteFiles("kiosk", map[string]string{"config.txt": "kernel=vmlinuz\n", "vmlinuz": "kiosk", "cmdline.txt": "x"})
+	w.fleet.assign("91cdf03d", serve.Assignment{Labels: map[string]string{"role": "kiosk"}, Vars: map[string]string{"site": "lobby"}})
+	w.again()
+	before := w.fetch("91cdf03d/initramfs.gz")
+	good := serve.Policy{
+		Rules:     []serve.Rule{{Labels: map[string]string{"role": "kiosk"}, Target: serve.Target{Env: "kiosk"}}},
+		Default:   "dev",
+		Files:     []serve.OwnFile{{Path: "etc/motd", Content: "hello"}},
+		Addresses: map[netip.Addr]string{netip.MustParseAddr("10.9.9.9"): "91CDF03D"},
+	}
+	for name, wrong := range map[string]func(*serve.Policy){
+		"environment": func(p *serve.Policy) { p.Default = "Dev" },
+		"file":        func(p *serve.Policy) { p.Files = []serve.OwnFile{{Path: "x", Content: "{{"}} },
+		"address":     func(p *serve.Policy) { p.Addresses = map[netip.Addr]string{netip.MustParseAddr("10.9.9.9"): "x"} },
+	} {
+		p := good
+		wrong(&p)
+		if err := w.front.Replace(p); err == nil {
+			t.Errorf("a wrong %s is taken", name)
+		}
+	}
+	if again := w.fetch("91cdf03d/initramfs.gz"); again != before {
+		t.Error("something wrong has changed what a board gets")
+	}
+	if err := w.front.Replace(good); err != nil {
+		t.Fatal(err)
+	}
+	w.refresh()
+	if again := w.fetch("91cdf03d/initramfs.gz"); again != before {
+		t.Error("a boot that has begun gets something else")
+	}
+	if got := w.fetch("0000000a/initramfs.gz"); !strings.Contains(got, "etc/motd") || strings.Contains(got, "etc/machine-id") {
+		t.Error("a boot that begins now does not get the new files")
+	}
+	w.clock.pass(time.Hour)
+	f, err := w.openFrom(netip.MustParseAddrPort("10.9.9.9:1"), "vmlinuz")
+	if err != nil || f.Image != kiosk || f.Board != "91cdf03d" {
+		t.Fatalf("by its new address, rule and environment: %+v, %v", f, err)
+	}
+	f.Close()
 }

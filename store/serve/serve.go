@@ -94,18 +94,13 @@ type Config struct {
 	CacheSize int64 // most bytes of all images in the cache; 0: as the file system allows, of which 3 %, or 1 GiB, stay free
 	Space     Space // nil asks the file system
 
-	Rules    []Rule                        // for boards that have not been told anything, by their labels
-	Networks []Network                     // and by their addresses
-	Default  string                        // environment of boards without an assignment; "" refuses them
-	Files    []OwnFile                     // what boards get in their initramfs
-	URL      func(board netip.Addr) string // where a board finds this front end over HTTP, "" for nowhere; may be nil
-	Handover time.Duration                 // secret files that are left out are handed over once, so long after a boot began; 0: they are not
+	Policy // to begin with
 
-	SecretsURL func(board netip.Addr) string // where a board finds /report/secrets over HTTPS, "" for nowhere; may be nil
+	Plain bool                          // serve files as the image has them: nothing is made for a board
+	URL   func(board netip.Addr) string // where a board finds this front end over HTTP, "" for nowhere; may be nil
 
-	Plain bool // serve files as the image has them: nothing is made for a board
-
-	Addresses map[netip.Addr]string // board by client address, for names without a board
+	Handover   time.Duration                 // secret files that are left out are handed over once, so long after a boot began; 0: they are not
+	SecretsURL func(board netip.Addr) string // where a board finds SecretsPath over HTTPS, "" for nowhere; may be nil
 
 	Idle  time.Duration // a session ends after so long without a request; 30 s
 	Limit time.Duration // a boot that starts over after so long is a new one, come what may; 5 min
@@ -136,6 +131,7 @@ type Front struct {
 	heads group[string, Head]
 	began time.Time
 
+	policy  atomic.Pointer[Policy]   // for boots that begin now
 	boards  atomic.Pointer[registry] // as the fleet last said
 	listed  time.Time                // when that was; guarded by mu
 	checked map[string]checked       // what was found of them, by id; guarded by mu
@@ -158,15 +154,9 @@ func New(cfg Config) (*Front, error) {
 	if cfg.Dir == "" || cfg.Fleet == nil || cfg.Source == nil {
 		return nil, errors.New("a front end needs a cache folder, a fleet and a source")
 	}
-	for _, name := range (Rules{cfg.Rules, cfg.Networks, cfg.Default}).envs() {
-		if err := store.CheckEnv(name); err != nil {
-			return nil, err
-		}
-	}
-	for _, o := range cfg.Files {
-		if err := o.Check(); err != nil {
-			return nil, fmt.Errorf("a board's own file: %w", err)
-		}
+	policy, err := cfg.Policy.checked(cfg.Fleet)
+	if err != nil {
+		return nil, err
 	}
 	cfg.Idle = cmp.Or(cfg.Idle, defaultIdle)
 	cfg.Limit = cmp.Or(cfg.Limit, defaultLimit)
@@ -193,10 +183,7 @@ func New(cfg Config) (*Front, error) {
 		envs:     map[string]*environment{},
 		nothing:  NewFlood(cfg.Log, refusalLines, cfg.Now),
 	}
-	if err := f.resolveAddresses(); err != nil {
-		return nil, err
-	}
-	if err := f.openDir(); err != nil {
+	if err := f.openDir(policy); err != nil {
 		f.unlock()
 		return nil, fmt.Errorf("open cache %s: %w", cfg.Dir, err)
 	}
@@ -204,23 +191,7 @@ func New(cfg Config) (*Front, error) {
 	return f, nil
 }
 
-func (f *Front) rules() Rules { return Rules{f.cfg.Rules, f.cfg.Networks, f.cfg.Default} }
-
-// resolveAddresses brings the configured boards into the spelling of their ids.
-func (f *Front) resolveAddresses() error {
-	ids := make(map[netip.Addr]string, len(f.cfg.Addresses))
-	for addr, name := range f.cfg.Addresses {
-		id, ok := f.cfg.Fleet.Board(name)
-		if !ok {
-			return fmt.Errorf("address %s: %q is no board", addr, name)
-		}
-		ids[plainAddr(addr)] = id
-	}
-	f.cfg.Addresses = ids
-	return nil
-}
-
-func (f *Front) openDir() error {
+func (f *Front) openDir(p *Policy) error {
 	lock, err := lockDir(f.cfg.Dir)
 	if err != nil {
 		return err
@@ -239,9 +210,7 @@ func (f *Front) openDir() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range f.rules().envs() {
-		f.adopt(&environment{name: name})
-	}
+	f.take(p)
 	f.readRegistry()
 	return nil
 }

@@ -32,6 +32,7 @@ type session struct {
 	Alive   bool   `json:"alive,omitempty"`   // it has said that it is up
 	Warning string `json:"warning,omitempty"` // what is wrong with its files
 
+	policy   *Policy                 // that it began with; nil after a restart
 	rendered map[string]store.Digest // files that were made for it, as they were logged
 
 	active int       // transfers in progress

@@ -252,7 +252,7 @@ func (f *Front) arrived(st *station, addr netip.Addr) {
 // boardAt is the board whose names need no prefix when they come from addr: the
 // configured one, else the one that was last seen there and is still booting.
 func (f *Front) boardAt(addr netip.Addr) (string, bool) {
-	if id, ok := f.cfg.Addresses[addr]; ok {
+	if id, ok := f.policy.Load().Addresses[addr]; ok {
 		return f.canonical(id), true
 	}
 	if id, ok := f.boards.Load().address[addr]; ok {

@@ -1,0 +1,78 @@
+package serve
+
+import (
+	"fmt"
+	"net/netip"
+
+	"piimg/store"
+)
+
+// Policy is what the operator says of boards. It can be replaced while a front end serves.
+type Policy struct {
+	Rules    []Rule    // for boards that have not been told anything, by their labels
+	Networks []Network // and by their addresses
+	Default  string    // environment of boards without an assignment; "" refuses them
+	Files    []OwnFile // what boards get in their initramfs
+
+	Addresses map[netip.Addr]string // board by client address, for names without a board
+}
+
+func (p *Policy) rules() Rules { return Rules{p.Rules, p.Networks, p.Default} }
+
+// checked is p with the boards of addresses in the spelling of their ids.
+func (p Policy) checked(fleet Fleet) (*Policy, error) {
+	for _, name := range p.rules().envs() {
+		if err := store.CheckEnv(name); err != nil {
+			return nil, err
+		}
+	}
+	for _, o := range p.Files {
+		if err := o.Check(); err != nil {
+			return nil, fmt.Errorf("a board's own file: %w", err)
+		}
+	}
+	ids := make(map[netip.Addr]string, len(p.Addresses))
+	for addr, name := range p.Addresses {
+		id, ok := fleet.Board(name)
+		if !ok {
+			return nil, fmt.Errorf("address %s: %q is no board", addr, name)
+		}
+		ids[plainAddr(addr)] = id
+	}
+	p.Addresses = ids
+	return &p, nil
+}
+
+// Replace makes p what holds for boots that begin from now on; those that have begun go on
+// with what they began with. Where something is wrong with it, the one before stays.
+func (f *Front) Replace(p Policy) error {
+	checked, err := p.checked(f.cfg.Fleet)
+	if err != nil {
+		return err
+	}
+	f.take(checked)
+	f.mu.Lock()
+	f.checked = nil
+	f.mu.Unlock()
+	for _, st := range f.allStations() {
+		st.forgive()
+	}
+	return nil
+}
+
+// take makes p what holds, and follows its environments.
+func (f *Front) take(p *Policy) {
+	f.policy.Store(p)
+	for _, name := range p.rules().envs() {
+		f.adopt(&environment{name: name})
+	}
+}
+
+// policyOf is what holds for the boot s: what it began with, or what holds now where that was
+// before a restart.
+func (f *Front) policyOf(s *session) *Policy {
+	if s.policy != nil {
+		return s.policy
+	}
+	return f.policy.Load()
+}
