@@ -18,7 +18,8 @@ func newDiff(a *app) *cobra.Command {
 		Short: "Show how two images differ",
 		Long: `diff shows what the second image has that the first has not: files, the kernel's release,
 lines of config.txt and cmdline.txt, nodes and properties of device trees, entries of the
-initramfs, and what a front end and a board would newly download.` + "\n" + exitCodes,
+initramfs, and what a front end and a board would newly download. Where one initramfs is
+damaged, what stands behind the damage is not compared, and diff ends with 3.` + "\n" + exitCodes,
 		Example: `  piimg diff prod staging
   piimg diff prod~1 prod`,
 		Args: cobra.ExactArgs(2),
@@ -39,10 +40,17 @@ initramfs, and what a front end and a board would newly download.` + "\n" + exit
 			if err != nil {
 				return err
 			}
+			show := a.printDiff
 			if asJSON {
-				return a.printJSON(d)
+				show = func(d *inspect.Diff) error { return a.printJSON(d) }
 			}
-			return a.printDiff(d)
+			if err := show(d); err != nil || len(d.Damage) == 0 {
+				return err
+			}
+			for _, text := range d.Damage {
+				a.ui.warn("%s", printable(text))
+			}
+			return errFindings
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the differences as JSON")

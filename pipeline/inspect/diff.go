@@ -34,6 +34,7 @@ type Diff struct {
 	Texts   []TextChange  `json:"texts"`            // of changed text files
 	Trees   []TreeChange  `json:"trees"`            // of changed device trees
 	Entries []EntryChange `json:"entries"`          // of the initramfs, where both sides have one
+	Damage  []string      `json:"damage,omitempty"` // of either initramfs: what stands behind it is not compared
 	Fetch   int64         `json:"fetch"`            // bytes of blobs that a front end with the first lacks for the second
 	Boot    int64         `json:"boot"`             // bytes of all changed and added files: what is new to a board
 }
@@ -171,11 +172,11 @@ func (d *Diff) compareInitramfs(old, new Side) error {
 	if digestOf(old) == digestOf(new) || digestOf(old).IsZero() || digestOf(new).IsZero() {
 		return nil
 	}
-	a, err := old.entries()
+	a, err := d.entries(old)
 	if err != nil {
 		return err
 	}
-	b, err := new.entries()
+	b, err := d.entries(new)
 	if err != nil {
 		return err
 	}
@@ -193,9 +194,14 @@ func digestOf(s Side) store.Digest {
 	return store.Digest{}
 }
 
-// entries are those of the initramfs, hashed.
-func (s Side) entries() ([]Entry, error) {
-	e, _, err := Entries(Source{func() (io.ReadCloser, error) { return s.Files.Open(s.Initramfs) }, s.Limits}, true)
+// entries are those of the initramfs of a side, hashed.
+func (d *Diff) entries(s Side) ([]Entry, error) {
+	e, problems, err := Entries(Source{func() (io.ReadCloser, error) { return s.Files.Open(s.Initramfs) }, s.Limits}, true)
+	for _, p := range problems {
+		if p.Stop || p.Cut {
+			d.Damage = append(d.Damage, s.Name+": "+p.String())
+		}
+	}
 	return e, err
 }
 

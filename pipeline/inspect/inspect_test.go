@@ -2,6 +2,7 @@ package inspect_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"io"
 	"os/exec"
 	"slices"
@@ -188,5 +189,41 @@ func TestDamageIsAProblemAndNoError(t *testing.T) {
 	entries, problems, err := inspect.Entries(source(b[:2000]), true)
 	if err != nil || len(problems) == 0 || len(entries) == 0 || entries[0].Path != "a" {
 		t.Errorf("%+v, %v, %v", entries, problems, err)
+	}
+}
+
+// Of a damaged initramfs what stands before the damage is compared, and it is said.
+func TestDamageIsSaidOfADifference(t *testing.T) {
+	whole := archive(t, "echo 1 > a; head -c 10000 /dev/zero > b; echo 1 > c")
+	old, new := side("old", map[string]string{"i": string(whole)}), side("new", map[string]string{"i": string(whole[:2000])})
+	old.Initramfs, new.Initramfs = "i", "i"
+	d, err := inspect.Compare(old, new)
+	if err != nil || len(d.Damage) != 1 || !strings.HasPrefix(d.Damage[0], "new: archive 1: ") || len(d.Entries) == 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if d, err = inspect.Compare(old, old); err != nil || d.Damage != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// What follows an archive without a trailer is there, as it is for a kernel.
+func TestContentBehindAnArchiveWithoutTrailer(t *testing.T) {
+	first := archive(t, "echo 1 > a")
+	at := bytes.Index(first, []byte("070701"+strings.Repeat("0", 32)+"00000001")) // the header of the trailer
+	b := append(first[:at:at], archive(t, "echo two > b")...)
+	entries, problems, err := inspect.Entries(source(b), true)
+	if err != nil || len(problems) != 0 || len(entries) != 2 {
+		t.Errorf("plain, one runs into the other: %+v, %v, %v", entries, problems, err)
+	}
+	var packed bytes.Buffer
+	for _, part := range [][]byte{first[:at], archive(t, "echo two > b")} {
+		z := gzip.NewWriter(&packed)
+		_, _ = z.Write(part)
+		_ = z.Close()
+	}
+	var out bytes.Buffer
+	problems, err = inspect.Cat(source(packed.Bytes()), "b", &out)
+	if err != nil || out.String() != "two\n" || len(problems) != 1 || !problems[0].Cut {
+		t.Errorf("%q, %v, %v", out.String(), problems, err)
 	}
 }
