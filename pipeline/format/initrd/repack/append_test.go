@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,6 +81,20 @@ doc/new/two 100644 0:0 time 9 ""
 doc/new/three 100644 0:0 time 9 ""
 doc/new/four 100644 0:0 time 9 ""
 `)
+}
+
+// Nobody else minds the trailer that an overlay is told by.
+func TestOverlayIsAnArchiveToOthers(t *testing.T) {
+	var b bytes.Buffer
+	adds := []Add{add("r:1", reg("a", "text")), add("r:1", dir("d")), add("r:1", reg("d/f", ""))}
+	if _, err := WriteOverlay(context.Background(), &b, treeOf(t, plain(t)), adds, Options{Format: codec.None}); err != nil {
+		t.Fatal(err)
+	}
+	for _, list := range []string{"cpio -it --quiet", "bsdtar -tf -", "busybox cpio -t"} {
+		if got := strings.Fields(string(pipe(t, b.Bytes(), list))); !slices.Equal(got, []string{"a", "d", "d/f"}) {
+			t.Errorf("%s: %q", list, got)
+		}
+	}
 }
 
 // What others have put behind a base stays as it is, too.
