@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := xxd nbdkit libnbd-bin fuse3 util-linux e2fsprogs dosfstools mtools fdisk bmap-tools qemu-efi-aarch64 build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo nginx-light cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
-.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-storm test-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -26,8 +26,8 @@ race: ## all tests but the end-to-end ones, with the race detector
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l cmd pipeline recipes store)" || { gofmt -l cmd pipeline recipes store; exit 1; }
 	go vet ./...
-	go vet -tags e2e,big,bench,clients ./cmd/piimg ./pipeline/format/initrd/repack ./store/mirror
-	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench,clients ./...
+	go vet -tags e2e,big,bench,clients,storm ./cmd/piimg ./pipeline/format/initrd/repack ./store/mirror
+	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench,clients,storm ./...
 	go mod tidy -diff
 
 e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
@@ -70,6 +70,9 @@ bench-serve: bench-tftp bench-http ## both: what boards wait for
 
 bench-storm: .build/rivals ## boot 64 simulated boards at once from piimg, dnsmasq, tftpd-hpa and atftpd (as root), with and without loss
 	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench Storm -benchtime 1x -timeout 60m ./cmd/piimg
+
+test-storm: ## boot 500 boards three times from a piimg serve of its own, and 100 through heavy loss, and look at its memory (3 minutes; idle machine)
+	go test -tags storm -run TestStorm -count=1 -v -timeout 30m ./cmd/piimg
 
 test-clients: .build/rivals ## fetch with U-Boot, EDK2 and iPXE in QEMU, in network namespaces (as root)
 	RIVALS=$(abspath .build/rivals) go test -tags clients -run 'TestUBoot|TestEDK2|TestIPXE' -count=1 -v -timeout 20m ./cmd/piimg

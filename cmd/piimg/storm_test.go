@@ -46,6 +46,12 @@ func putImageOf(t *testing.T, s *store.Store, generation string, part int) *stor
 		"cmdline.txt":         []byte("console=tty1 generation=" + generation + "\n"),
 		"config.txt":          []byte("# generation " + generation + "\narm_64bit=1\nkernel=kernel8.img\ninitramfs initramfs.cpio.gz followkernel\n"),
 	}
+	return putFiles(t, s, files)
+}
+
+// putFiles stores an image of files for a Pi 4.
+func putFiles(t *testing.T, s *store.Store, files map[string][]byte) *store.Image {
+	t.Helper()
 	i := store.Image{Name: "storm", Boards: []string{"pi4b"}}
 	put := func(b []byte) store.Blob {
 		c := store.Bytes(b)
@@ -54,7 +60,7 @@ func putImageOf(t *testing.T, s *store.Store, generation string, part int) *stor
 		}
 		return c.Blob()
 	}
-	i.Config = put([]byte(`{"generation":"` + generation + `"}`))
+	i.Config = put([]byte("{}"))
 	for name, b := range files {
 		i.Files = append(i.Files, store.NewFile(name, 0o644, put(b)))
 	}

@@ -10,6 +10,12 @@ import "time"
 // ways: it trusts no estimate before it has seen a few round trips, it waits twice as
 // long as the longest of them took, and a block that was sent again for nothing counts
 // as a long one.
+//
+// Where packets get lost a board meets blocks twice whatever a server does, since it may be
+// an acknowledgement that was lost; and a board that waits for too long gives the file up.
+// So a transfer that has shown losses waits for twice the longest of its latest round
+// trips only, and for a quarter of the floor at least, or all of it once a block was sent
+// again for nothing.
 type pace struct {
 	first time.Duration // before there are enough round trips
 	floor time.Duration
@@ -17,17 +23,29 @@ type pace struct {
 
 	smooth, jitter time.Duration
 	least, worst   time.Duration
+	latest, before time.Duration // the longest of the latest round trips, and of those before them
 	trips          int
-	tries          int // since the last block that was acknowledged
+	tries          int  // since the last block that was acknowledged
+	losses         int  // blocks whose repetition was answered in the time that a round trip takes
+	hasty          bool // a block was sent again for nothing
 }
 
-// trusted is how many round trips make an estimate.
-const trusted = 4
+const (
+	trusted = 4  // round trips that make an estimate
+	epoch   = 32 // round trips that are the latest ones
+	bad     = 2  // losses that make a network a bad one
+
+	// After so long a client may have sent an acknowledgement again by itself, because it
+	// was lost (the firmware does after 2 s): how long that took says nothing of the way.
+	ownAccord = time.Second
+)
 
 // trip takes note of a round trip of a block that was sent once.
 func (p *pace) trip(d time.Duration) {
 	p.tries = 0
-	p.worst = max(p.worst, d)
+	if d >= ownAccord {
+		return
+	}
 	if p.trips == 0 {
 		p.smooth, p.jitter, p.least = d, d/2, d
 	} else {
@@ -35,24 +53,47 @@ func (p *pace) trip(d time.Duration) {
 		p.jitter += ((p.smooth - d).Abs() - p.jitter) / 4
 		p.smooth += (d - p.smooth) / 8
 	}
+	if p.trips%epoch == 0 {
+		p.before, p.latest = p.latest, 0
+	}
 	p.trips++
+	p.worst, p.latest = max(p.worst, d), max(p.latest, d)
 }
 
 // answered takes note of an acknowledgement that came so long after a block was sent
 // again, and for the first time. Which of the two it belongs to is not known, but where
-// it came in less than half of the shortest round trip, it was on its way already.
+// it came in less than half of the shortest round trip, it was on its way already; and
+// where it took as long as others do, it was the answer.
 func (p *pace) answered(again, first time.Duration) {
 	p.tries = 0
-	if p.trips > 0 && again < p.least/2 {
-		p.worst = max(p.worst, first)
+	switch {
+	case p.trips == 0 || first >= ownAccord && again < p.least:
+	case again < p.least/2:
+		p.worst, p.latest, p.hasty = max(p.worst, first), max(p.latest, first), true
+	case again <= p.usual():
+		p.losses++
 	}
 }
+
+// usual is what a round trip takes at most, but for a few.
+func (p *pace) usual() time.Duration { return p.smooth + 4*p.jitter }
 
 // patience is how long the last block is waited for.
 func (p *pace) patience() time.Duration {
 	d := p.first
 	if p.trips >= trusted {
-		d = max(p.floor, p.smooth+4*p.jitter, 2*p.worst)
+		floor, longest := p.floor, p.worst
+		if p.losses >= bad {
+			longest = max(p.latest, p.before)
+			if !p.hasty {
+				floor /= 4
+			}
+		}
+		d = max(floor, p.usual(), 2*longest)
 	}
-	return max(d, min(d<<p.tries, p.top))
+	if p.tries == 0 {
+		return d
+	}
+	// A way that is interrupted for some seconds is not given up early.
+	return max(d, min(max(d, p.floor/2)<<p.tries, p.top))
 }

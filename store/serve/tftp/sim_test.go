@@ -336,6 +336,7 @@ func TestNoNeedlessRepetition(t *testing.T) {
 	}{
 		{0, 100 * time.Microsecond, 50 * time.Microsecond},
 		{0.01, time.Millisecond, time.Millisecond},
+		{0.05, time.Millisecond, time.Millisecond},
 		{0.05, 5 * time.Millisecond, 10 * time.Millisecond},
 		{0.02, 30 * time.Millisecond, 60 * time.Millisecond},
 		{0.02, 150 * time.Millisecond, 20 * time.Millisecond}, // longer than the floor
@@ -361,13 +362,13 @@ func TestNoNeedlessRepetition(t *testing.T) {
 	}
 }
 
-// TestHeavyLoss: over a network that loses 5 % each way 1 MB ends in seconds, and so does
-// what 100 boards fetch together.
+// TestHeavyLoss: over a network that loses 5 % each way 1 MB ends in seconds, so does what
+// 100 boards fetch together, and a start4.elf comes within the 30 s that a board gives it.
 func TestHeavyLoss(t *testing.T) {
 	for _, tt := range []struct {
 		clients, size int
 		within        time.Duration
-	}{{1, 1 << 20, 25 * time.Second}, {100, 1 << 17, 20 * time.Second}} {
+	}{{1, 1 << 20, 10 * time.Second}, {100, 1 << 17, 20 * time.Second}, {20, 2_305_632, 30 * time.Second}} {
 		body := servetest.Pattern(tt.size)
 		s := newSim(t, Config{}, 2, map[string][]byte{"vmlinuz": body})
 		s.loss, s.double, s.delay, s.jitter = 0.05, 0.02, time.Millisecond, time.Millisecond
