@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/csv"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -33,14 +34,15 @@ type boardLine struct {
 }
 
 func newBoards(a *app) *cobra.Command {
-	var unknown, asJSON bool
+	var unknown, asJSON, asCSV bool
 	var where sightings
 	c := &cobra.Command{
 		Use:   "boards",
 		Short: "List all boards: what they are set to, and how their latest boot went",
 		Long: `boards lists the boards that the store knows and those that a front end of this host has
 seen. With --unknown it lists those that nobody has set or described, which are to be
-adopted: piimg board set or piimg board describe does that.
+adopted: piimg board set or piimg board describe does that, or for many of them piimg board
+import with the list that --csv prints, filled in.
 
 What was seen comes from the folder of piimg serve (--cache), which has the last boots of
 each board, or over HTTP from any number of front ends (--from), of which the one counts that
@@ -48,6 +50,7 @@ has seen the board last.` + "\n" + exitCodes,
 		Example: `  piimg boards
   piimg boards --from http://rack-a1:8080,http://rack-a2:8080
   piimg boards --unknown
+  piimg boards --unknown --csv > rack-a1.csv
   piimg board describe 91cdf03d --label rack=a1   # adopt one`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,14 +61,19 @@ has seen the board last.` + "\n" + exitCodes,
 			if unknown {
 				lines = slices.DeleteFunc(lines, func(l boardLine) bool { return l.Known })
 			}
-			if asJSON {
+			switch {
+			case asJSON:
 				return a.printJSON(lines)
+			case asCSV:
+				return a.printBoardList(lines)
 			}
 			return a.printBoardLines(lines)
 		},
 	}
 	c.Flags().BoolVar(&unknown, "unknown", false, "only those that nobody has set or described")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")
+	c.Flags().BoolVar(&asCSV, "csv", false, "print a list to fill in, for piimg board import")
+	c.MarkFlagsMutuallyExclusive("json", "csv")
 	where.flags(c)
 	return c
 }
@@ -117,6 +125,16 @@ func (a *app) registered(ctx context.Context) (map[board.ID]board.Assignment, er
 		return nil, err
 	}
 	return board.Snapshot(ctx, s, nil)
+}
+
+// printBoardList prints a list of boards as piimg board import reads it, with columns to fill in.
+func (a *app) printBoardList(lines []boardLine) error {
+	w := csv.NewWriter(a.out)
+	rows := [][]string{{"board", "env", "label:rack", "var:hostname"}}
+	for _, l := range lines {
+		rows = append(rows, []string{l.Board, "", "", ""})
+	}
+	return w.WriteAll(rows)
 }
 
 func (a *app) printBoardLines(lines []boardLine) error {

@@ -71,6 +71,11 @@ func FuzzRequest(f *testing.F) {
 		"GET /91cdf03d/config.txt HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /v2/dev/manifests/latest HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\n\r\n",
 		"GET /store/?prefix=a&after=%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /report HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 91cdf03d-AAAA\r\nContent-Length: 2\r\n\r\nup",
+		"POST /report/secrets HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer -\r\n\r\n",
+		"GET /report/boards/91cdf03d HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /v2/dev/referrers/sha256:0000000000000000000000000000000000000000000000000000000000000000?artifactType=%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /net_install/boot.img HTTP/1.1\r\nHost: x\r\n\r\n",
 		"HEAD /by-digest/sha256:00/x HTTP/1.0\r\nIf-Range: \"x\"\r\n\r\n",
 		"GET http://y/../..//env/dev/config.txt HTTP/1.1\r\nHost: x\r\nIf-None-Match: W/\"\r\n\r\n",
 	} {
@@ -84,9 +89,9 @@ func FuzzRequest(f *testing.F) {
 		front, _ := servetest.NewFront(t, files)
 		r.RemoteAddr = "192.0.2.1:1234"
 		rec := httptest.NewRecorder()
-		web.Handler(web.Config{}, front).ServeHTTP(rec, r)
+		web.Handler(web.Config{Report: front.Report(true)}, front).ServeHTTP(rec, r)
 		switch rec.Code {
-		case 200, 206, 304, 404, 405, 412, 416:
+		case 200, 206, 304, 403, 404, 405, 412, 416:
 		default:
 			t.Errorf("%q: status %d", raw, rec.Code)
 		}
