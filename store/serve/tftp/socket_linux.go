@@ -13,7 +13,8 @@ import (
 
 // Datagrams come and go in batches, through the system calls themselves: what
 // golang.org/x/net has for that allocates an address for every datagram, and a client's
-// answer of 4 bytes is one.
+// answer of 4 bytes is one. Receiving never waits, so that the Go scheduler need not know
+// of it; sending may, for pages of a file that are on a disk.
 
 const (
 	batchLen   = 64      // datagrams a system call
@@ -169,7 +170,7 @@ func (b *inbox) receive(s *socket, each func(from *address, packet []byte)) (int
 		b.msgs[n].Namelen = unix.SizeofSockaddrInet6
 		b.msgs[n].SetControllen(controlLen)
 	}
-	got, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&b.msgs)), batchLen, unix.MSG_DONTWAIT, 0, 0)
+	got, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&b.msgs)), batchLen, unix.MSG_DONTWAIT, 0, 0)
 	switch errno {
 	case 0:
 	case unix.EAGAIN, unix.EINTR:

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -196,11 +197,17 @@ type loop struct {
 	fds    []unix.PollFd
 	cut    instant // when a server that stops ends what is left
 	busy   int     // rounds in which answers are taken without asking whether there are any
+	ceded  instant // when the scheduler was last asked whether others have to run
 }
 
 const (
 	rounds = 16 // batches that are taken from one socket before the other has its turn
 	many   = 8  // answers in one round that let more be expected, for as many rounds
+
+	// cede is less than the 10 ms after which Go's monitor takes the processor away from a
+	// goroutine that has not been through the scheduler. It would do that over and over,
+	// and wake up every 20 µs to look whether it has to: 7 % of what this server costs.
+	cede = 5 * time.Millisecond
 )
 
 func (l *loop) run(ctx context.Context) error {
@@ -208,6 +215,10 @@ func (l *loop) run(ctx context.Context) error {
 	for {
 		ready := l.wait()
 		l.e.now = time.Since(l.s.start)
+		if l.e.now-l.ceded > cede {
+			l.ceded = l.e.now
+			runtime.Gosched()
+		}
 		if err := l.receive(ready); err != nil {
 			return err
 		}
