@@ -80,6 +80,23 @@ func (b *brSite) toolchain() string {
 `, b.host)
 }
 
+// muslToolchain are the options that name the compiler of musl.sh, which this makes.
+func (b *brSite) muslToolchain() string {
+	b.t.Helper()
+	out, err := exec.Command("sh", "testdata/buildroot/musl.sh", b.host).CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("musl.sh: %v\n%s", err, out)
+	}
+	b.t.Logf("musl.sh\n%s", out)
+	b.cp(filepath.Join(b.host, "ext"), ".") // over what is there
+	return fmt.Sprintf(`
+    "BR2_TOOLCHAIN_EXTERNAL=y", "BR2_TOOLCHAIN_EXTERNAL_CUSTOM=y", 'BR2_TOOLCHAIN_EXTERNAL_PATH="%s/musl"',
+    'BR2_TOOLCHAIN_EXTERNAL_CUSTOM_PREFIX="aarch64-linux-musl"', "BR2_TOOLCHAIN_EXTERNAL_GCC_12=y",
+    "BR2_TOOLCHAIN_EXTERNAL_HEADERS_6_1=y", "BR2_TOOLCHAIN_EXTERNAL_CUSTOM_MUSL=y",
+    'BR2_PACKAGE_OVERRIDE_FILE="$(BR2_EXTERNAL_HOSTTOOLS_PATH)/local.mk"',
+`, b.host)
+}
+
 // least writes a recipe for the least that boots: Buildroot compiles nothing but a few
 // programs for the host; what runs is Debian's busybox, in an overlay.
 func (b *brSite) least(name string, more ...string) string {
@@ -328,22 +345,30 @@ func (b *brSite) ship(name, toolchain string) string {
 	return b.write(name+".toml", recipe, 0o644)
 }
 
-// The small recipe, compiled: busybox from source, and booted.
+// The small recipe, compiled with each C library: busybox from source, and booted.
 func TestBuildrootSmall(t *testing.T) {
 	if os.Getenv("PIIMG_BUILDROOT_DL") == "" {
 		fmt.Println("not run: the small recipe (PIIMG_BUILDROOT_DL names no folder with busybox)")
 		return
 	}
-	b := newBrSite(t)
-	b.cp("../../recipes/pi4-buildroot-small", "pi4-buildroot-small")
-	recipe := b.ship("pi4-buildroot-small", b.toolchain())
-	b.piimg("lock", recipe)
-	start := time.Now()
-	image := b.piimg("build", "--offline", recipe)
-	t.Logf("built in %s", time.Since(start).Round(time.Second))
-	if findings := b.piimg("lint", "--json", recipe); findings != "null" {
-		t.Errorf("the linter found %s", findings)
+	for libc, toolchain := range map[string]func(*brSite) string{"musl": (*brSite).muslToolchain, "glibc": (*brSite).toolchain} {
+		t.Run(libc, func(t *testing.T) {
+			b := newBrSite(t)
+			b.cp("../../recipes/pi4-buildroot-small", "pi4-buildroot-small")
+			recipe := b.ship("pi4-buildroot-small", toolchain(b))
+			b.piimg("lock", recipe)
+			start := time.Now()
+			image := b.piimg("build", "--offline", recipe)
+			t.Logf("built in %s", time.Since(start).Round(time.Second))
+			if findings := b.piimg("lint", "--json", recipe); findings != "null" {
+				t.Errorf("the linter found %s", findings)
+			}
+			loader := map[string]string{"musl": "lib/ld-musl-aarch64.so.1", "glibc": "lib/ld-linux-aarch64.so.1"}[libc]
+			if listing := b.piimg("initramfs", "ls", image); !strings.Contains(listing, loader) {
+				t.Errorf("the system has no %s", loader)
+			}
+			kernel, initrd := b.bootFiles(image)
+			boot(t, kernel, initrd, "piimg: 6.12.47-v8 is up")
+		})
 	}
-	kernel, initrd := b.bootFiles(image)
-	boot(t, kernel, initrd, "piimg: 6.12.47-v8 is up")
 }
