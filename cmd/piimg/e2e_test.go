@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"piimg/pipeline/format/fdt/gomodtest"
 	"piimg/store"
 )
 
@@ -167,6 +168,7 @@ func TestE2EDebian(t *testing.T) {
 	if findings := s.piimg("lint", "--json", recipe); findings != "[]" && findings != "null" {
 		t.Errorf("the linter found %s", findings)
 	}
+	s.mixFirmware(image)
 	s.piimg("promote", image, "dev")
 	_, web := s.serve("--default", "dev")
 	files := map[string]string{}
@@ -178,6 +180,28 @@ func TestE2EDebian(t *testing.T) {
 	}
 	bootWith(t, files["kernel8.img"], files["initramfs.cpio.gz"],
 		[]string{"-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile="}, "runs pi4-debian", "piimg: eth0 has 10.0.2.15")
+}
+
+// mixFirmware wants the linter to find a fixup file of another release beside the image's start
+// file.
+func (s *site) mixFirmware(image string) {
+	s.t.Helper()
+	dir := filepath.Join(s.t.TempDir(), "mixed")
+	s.piimg("export", image, "--dir", dir)
+	other, err := os.ReadFile(filepath.Join(gomodtest.Dir(s.t, gomodtest.Firmware), "fixup4.dat"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "fixup4.dat"), other, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	cmd := exec.Command(s.bin, "lint", "--board", "pi4b", dir)
+	cmd.Env = s.env
+	out, err := cmd.Output()
+	if want := "P04 error fixup4.dat: is for a start4.elf of 2305632 bytes, and this one has "; err == nil || !strings.HasPrefix(string(out), want) {
+		s.t.Errorf("lint of mixed firmware: %v, want %q:\n%s", err, want, out)
+	}
+	s.t.Logf("%s", out)
 }
 
 func fetchWith(t *testing.T, client string, command func(host, port, path, file string) []string, server, path string, want []byte) {
