@@ -5,14 +5,19 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"piimg/cmd/piimg/config"
 	"piimg/pipeline/format/codec"
+	"piimg/pipeline/format/newc"
 	"piimg/store"
 	"piimg/store/env"
 	"piimg/store/mem"
+	"piimg/store/serve"
 )
 
 // A kernel finds what the front end has put behind the initramfs for one board, and it goes
@@ -22,6 +27,61 @@ func TestE2EKernelTakesTheBoardsOwnFiles(t *testing.T) {
 	if len(base)%4 == 0 {
 		base = append(base, 0) // an image that nobody has padded
 	}
+	f := serveImage(t, map[string]string{"config.txt": "initramfs base.gz followkernel\n", "base.gz": string(base)}, config.Serve{
+		HTTP: "127.0.0.1:0", File: []config.File{
+			{Path: "etc/marker", Content: "overlay"}, {Path: "etc/own/hostname", Mode: "0600", Content: "{{.hostname}}"},
+		},
+	})
+	image := get(t, "http://"+f.web.Addr().String()+"/91cdf03d/base.gz")
+	log := console(t, piKernel(t), image, "overlay")
+	got := unpacked(t, log)
+	if !strings.Contains(log, `MARKER found "overlay"`) || !strings.Contains(got["/etc/own/hostname"], "600") {
+		t.Errorf("the board's own files are not there: %q\n%s", got["/etc/own/hostname"], log)
+	}
+	sameTree(t, predicted(t, image), got)
+}
+
+// A board that has booted says so with its token, and is handed its secret files over HTTPS,
+// once: the front end knows which image it runs.
+func TestE2EBoardSaysThatItIsUp(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+		"-subj", "/CN=piimg", "-addext", "subjectAltName=IP:10.0.2.2", "-keyout", key, "-out", cert).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	base := archive(t, codec.Gzip, entry("init", newc.Regular|0o755, string(firstProcess(t, "./testdata/boardinit"))),
+		entry("proc", newc.Dir|0o755, ""), entry("etc", newc.Dir|0o755, ""), entry("dev", newc.Dir|0o755, ""))
+	plain, secure := freePort(t, "tcp"), freePort(t, "tcp")
+	_, plainPort, _ := strings.Cut(plain, ":")
+	_, securePort, _ := strings.Cut(secure, ":")
+	f := serveImage(t, map[string]string{
+		"config.txt": "initramfs base.gz followkernel\n", "base.gz": string(base), "cmdline.txt": "console=ttyAMA0 panic=-1 quiet ip=dhcp\n",
+	}, config.Serve{
+		HTTP: plain, HTTPS: secure, Cert: cert, Key: key, Handover: config.Duration(5 * time.Minute),
+		URL: "http://10.0.2.2:" + plainPort, SecureURL: "https://10.0.2.2:" + securePort, // this host, for QEMU's guests
+		File: []config.File{{Path: "etc/rack.pem", From: cert}, {Path: "etc/key", Content: "canary", Secret: true}},
+	})
+	at := "http://" + plain + "/91cdf03d/"
+	line, image := get(t, at+"cmdline.txt"), get(t, at+"base.gz")
+	log := machine(t, piKernel(t), image, strings.TrimSpace(string(line)), "-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n,romfile=")
+	for _, want := range []string{"/report: 200 OK, 3 bytes", "/report/secrets: 200 OK, ", "canary true", "/report/secrets: 410 Gone"} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the board does not say %q", want)
+		}
+	}
+	boots := f.front.Trail("91cdf03d")
+	if len(boots) != 1 || boots[0].Milestone != serve.Alive {
+		t.Errorf("the front end does not know that the board is up: %+v", boots)
+	}
+	if t.Failed() {
+		t.Log(log)
+	}
+}
+
+// serveImage serves an image of these files, to all boards, until the test ends.
+func serveImage(t *testing.T, files map[string]string, c config.Serve) *frontEnd {
+	t.Helper()
 	s, err := store.Init(t.Context(), mem.New())
 	if err != nil {
 		t.Fatal(err)
@@ -33,34 +93,30 @@ func TestE2EKernelTakesTheBoardsOwnFiles(t *testing.T) {
 		}
 		return c.Blob()
 	}
-	d, err := s.PutImage(t.Context(), store.Image{Name: "own", Config: put("{}"), Files: []store.File{
-		store.NewFile("config.txt", 0o644, put("initramfs base.gz followkernel\n")),
-		store.NewFile("base.gz", 0o644, put(string(base))),
-	}}, store.Record{Actor: "test"})
+	image := store.Image{Name: "own", Config: put("{}")}
+	for name, text := range files {
+		image.Files = append(image.Files, store.NewFile(name, 0o644, put(text)))
+	}
+	d, err := s.PutImage(t.Context(), image, store.Record{Actor: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := env.Promote(t.Context(), s, env.PromoteOptions{Env: "prod", Image: d, Actor: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	f, err := openFrontEnd(attach(s), config.Serve{HTTP: "127.0.0.1:0", Default: "prod", Cache: t.TempDir(), File: []config.File{
-		{Path: "etc/marker", Content: "overlay"}, {Path: "etc/own/hostname", Mode: "0600", Content: "{{.hostname}}"},
-	}}, slog.New(slog.DiscardHandler))
+	c.Default, c.Cache = "prod", t.TempDir()
+	f, err := openFrontEnd(attach(s), c, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- f.run(ctx) }()
-	image := get(t, "http://"+f.web.Addr().String()+"/91cdf03d/base.gz")
-	stop()
-	if err := <-served; err != nil {
-		t.Error(err)
-	}
-	log := console(t, piKernel(t), image, "overlay")
-	got := unpacked(t, log)
-	if !strings.Contains(log, `MARKER found "overlay"`) || !strings.Contains(got["/etc/own/hostname"], "600") {
-		t.Errorf("the board's own files are not there: %q\n%s", got["/etc/own/hostname"], log)
-	}
-	sameTree(t, predicted(t, image), got)
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
 }

@@ -51,8 +51,14 @@ const debianKernel = "/usr/lib/debian-installer/images/12/arm64/text/debian-inst
 // kernelInit builds the first process.
 func kernelInit(t *testing.T) []byte {
 	t.Helper()
+	return firstProcess(t, "./testdata/kernelinit")
+}
+
+// firstProcess builds a program for a kernel.
+func firstProcess(t *testing.T, program string) []byte {
+	t.Helper()
 	out := filepath.Join(t.TempDir(), "init")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, "./testdata/kernelinit")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, program)
 	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm64", "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -68,6 +74,12 @@ func kernelInit(t *testing.T) []byte {
 // process turns the machine off.
 func console(t *testing.T, kernel string, image []byte, marker string) string {
 	t.Helper()
+	return machine(t, kernel, image, "console=ttyAMA0 panic=-1 quiet marker="+marker, "-nic", "none")
+}
+
+// machine is console with a command line and with more arguments for QEMU.
+func machine(t *testing.T, kernel string, image []byte, line string, more ...string) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "initrd")
 	if err := os.WriteFile(file, image, 0o600); err != nil {
 		t.Fatal(err)
@@ -75,9 +87,9 @@ func console(t *testing.T, kernel string, image []byte, marker string) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	start := time.Now()
-	out, err := exec.CommandContext(ctx, "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512",
-		"-nographic", "-no-reboot", "-nic", "none", "-kernel", kernel, "-initrd", file,
-		"-append", "console=ttyAMA0 panic=-1 quiet marker="+marker).CombinedOutput()
+	args := append([]string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512",
+		"-nographic", "-no-reboot", "-kernel", kernel, "-initrd", file, "-append", line}, more...)
+	out, err := exec.CommandContext(ctx, "qemu-system-aarch64", args...).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("END <nil>")) {
 		t.Fatalf("boot: %v\n%s", err, out)
 	}
