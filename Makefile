@@ -7,7 +7,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -build
 # system, and other people's tools that read what piimg writes.
 PACKAGES := xxd nbdkit libnbd-bin fuse3 util-linux e2fsprogs dosfstools mtools fdisk bmap-tools qemu-efi-aarch64 build-essential bc file rsync unzip wget dpkg git qemu-system-arm tftp-hpa atftp curl skopeo nginx-light cpio libarchive-tools dnsmasq-base busybox nftables iproute2 gzip pigz zstd bzip2 lz4 xz-utils device-tree-compiler kmod debian-installer-12-netboot-arm64 openssh-client openssl
 
-.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-storm test-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
+.PHONY: help quickstart build test race lint e2e test-big test-buildroot test-s3-big test-s3-all bench bench-initramfs bench-tftp bench-loss bench-storm test-storm test-clients bench-http bench-serve bench-gc soak fuzz deps clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -63,12 +63,15 @@ bench-initramfs: ## edit two real root file systems (100 MB to fetch), as piimg 
 bench-tftp: .build/rivals ## serve the same files as piimg, dnsmasq, tftpd-hpa and atftpd (as root), in one run, with ratios
 	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench TFTP -benchtime 3x -timeout 60m ./cmd/piimg
 
+bench-loss: ## fetch through 1 % of loss and 1 ms of delay from piimg and dnsmasq (as root), in one run, with the ratio
+	go test -tags bench -run '^$$' -bench 'Loss$$' -benchtime 3x -timeout 60m ./cmd/piimg
+
 bench-http: ## serve one file over HTTP as piimg and nginx (from Debian), in one run, with ratios
 	go test -tags bench -run '^$$' -bench HTTP -benchtime 5x -timeout 30m ./cmd/piimg
 
 bench-serve: bench-tftp bench-http ## both: what boards wait for
 
-bench-storm: .build/rivals ## boot 64 simulated boards at once from piimg, dnsmasq, tftpd-hpa and atftpd (as root), with and without loss
+bench-storm: .build/rivals ## boot 64 simulated boards at once from piimg, dnsmasq, tftpd-hpa and atftpd (as root), with and without loss, and over HTTP from piimg and nginx
 	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench Storm -benchtime 1x -timeout 60m ./cmd/piimg
 
 test-storm: ## boot 500 boards three times from a piimg serve of its own, and 100 through heavy loss, and look at its memory (3 minutes; idle machine)

@@ -123,10 +123,7 @@ func newBadWay(t testing.TB, f badness, server netip.AddrPort) *badWay {
 	}
 	w.out.Go(w.deliver)
 	w.carry.Go(w.takeQuestions)
-	t.Cleanup(func() {
-		w.close()
-		command(t, "nft", "delete", "table", "ip", "piimg")
-	})
+	t.Cleanup(func() { w.end(t) })
 	return w
 }
 
@@ -162,8 +159,9 @@ func (w *badWay) counts() counted {
 	return w.counted
 }
 
-// close ends the way. It may be called again.
-func (w *badWay) close() {
+// end takes the way down, rules and all. It may be called again.
+func (w *badWay) end(t testing.TB) {
+	t.Helper()
 	w.mu.Lock()
 	again := w.closed
 	w.closed = true
@@ -179,6 +177,7 @@ func (w *badWay) close() {
 	close(w.queue)
 	w.out.Wait()
 	w.queue, w.lines = nil, nil
+	command(t, "nft", "delete", "table", "ip", "piimg")
 }
 
 func (l *line) close() {

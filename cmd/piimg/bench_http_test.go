@@ -48,7 +48,7 @@ func BenchmarkHTTP(b *testing.B) {
 	if err := os.WriteFile(filepath.Join(dir, "vmlinuz"), content, 0o644); err != nil {
 		b.Fatal(err)
 	}
-	piimg := startPiimg(b, dir, "--tftp", "127.0.69.6:69", "--http", "127.0.69.6:8080")
+	piimg := runPiimg(b, dir, nil, "--tftp", "127.0.69.6:69", "--http", "127.0.69.6:8080")
 	if err := os.Link(filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "env/bench/vmlinuz")); err != nil {
 		b.Fatal(err)
 	}

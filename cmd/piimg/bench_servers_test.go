@@ -96,9 +96,15 @@ func (s *served) run(b testing.TB) {
 	})
 }
 
-// startPiimg puts a folder into a store and serves it at an address, by a command that
-// begins with before.
+// startPiimg puts a folder into a store and serves it over TFTP at an address, by a command
+// that begins with before.
 func startPiimg(b testing.TB, dir, at string, before ...string) *served {
+	b.Helper()
+	return runPiimg(b, dir, before, "--tftp", at)
+}
+
+// runPiimg puts a folder into a store and serves it as flags say, which include --tftp.
+func runPiimg(b testing.TB, dir string, before []string, flags ...string) *served {
 	b.Helper()
 	work := b.TempDir()
 	bin := filepath.Join(work, "piimg")
@@ -107,7 +113,8 @@ func startPiimg(b testing.TB, dir, at string, before ...string) *served {
 	}
 	storeDir := filepath.Join(work, "store")
 	putFolder(b, storeDir, dir)
-	args := append(before, bin, "serve", "--store", storeDir, "--cache", filepath.Join(work, "cache"), "--tftp", at, "--default", "bench")
+	args := append(before, bin, "serve", "--store", storeDir, "--cache", filepath.Join(work, "cache"), "--default", "bench")
+	args = append(args, flags...)
 	s := &served{name: "piimg", cmd: exec.Command(args[0], args[1:]...)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,12 +54,15 @@ the same seed gives the same faults. --local 127.1.0.0 gives each board an addre
 own, from that one on.
 
 In the URL of --http, {board} stands for a board's serial number; boot.sig and boot.img are
-fetched from below it.` + "\n" + exitCodes,
+fetched from below it. Faults of the network, prefixes and styles are for TFTP.` + "\n" + exitCodes,
 		Example: `  piimg bench storm --server 127.0.0.1:6969 --boards 200 --local 127.1.0.0
   piimg bench storm --server 192.0.2.1 --boards 48 --model pi4b,pi5 --spread 2s --loss 1% --delay 5ms
   piimg bench storm --server 192.0.2.9 --boards 48 --prefix tftproot/ --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.checkHTTP(cmd.Flags().Changed); err != nil {
+				return usageError{err}
+			}
 			return runBenchStorm(cmd.Context(), a, o)
 		},
 	}
@@ -84,6 +88,22 @@ fetched from below it.` + "\n" + exitCodes,
 	return c
 }
 
+// checkHTTP refuses what a storm over HTTP would leave out.
+func (o stormOptions) checkHTTP(given func(flag string) bool) error {
+	if o.http == "" {
+		return nil
+	}
+	for _, flag := range []string{"loss", "duplicate", "reorder", "delay", "prefix", "style", "resend", "retries"} {
+		if given(flag) {
+			return fmt.Errorf("--%s is for TFTP, not for --http", flag)
+		}
+	}
+	if u, err := url.Parse(o.http); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("--http: %q is no URL such as http://192.0.2.1:8080/{board}", o.http)
+	}
+	return nil
+}
+
 func runBenchStorm(ctx context.Context, a *app, o stormOptions) error {
 	if (o.server == "") == (o.http == "") {
 		return usageError{errors.New("either --server or --http is needed")}
@@ -107,7 +127,7 @@ func runBenchStorm(ctx context.Context, a *app, o stormOptions) error {
 	if o.asJSON {
 		err = a.printJSON(figures)
 	} else {
-		err = a.printFigures(figures)
+		err = a.printFigures(figures, o.http == "")
 	}
 	if err == nil && figures.Failed > 0 {
 		return errFindings
@@ -212,7 +232,8 @@ func parseShare(text string) (float64, error) {
 	return x, nil
 }
 
-func (a *app) printFigures(f *simpi.Figures) error {
+// printFigures prints what became of a storm; packets are those of TFTP.
+func (a *app) printFigures(f *simpi.Figures, packets bool) error {
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	row := func(what, format string, args ...any) { fmt.Fprintf(w, what+"\t"+format+"\n", args...) }
 	ms := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
@@ -223,8 +244,10 @@ func (a *app) printFigures(f *simpi.Figures) error {
 	row("first answer", "%s for half, %s for 99 %%", f.AnswerP50.Round(time.Microsecond), f.AnswerP99.Round(time.Microsecond))
 	row("requests", "%d", f.Requests)
 	row("received", "%s", size(f.Bytes))
-	row("asked again", "%d packets of boards", f.Asked)
-	row("came twice", "%d packets for boards", f.Repeated)
+	if packets {
+		row("asked again", "%d packets of boards", f.Asked)
+		row("came twice", "%d packets for boards", f.Repeated)
+	}
 	row("not in time", "%d files", f.Timeouts)
 	for _, p := range f.Problems {
 		row(string(p.Severity), "%d boards: %s", p.Boards, p.What)

@@ -177,7 +177,7 @@ func (l load) take(c *loadClient, b []byte, r *loaded) (bool, error) {
 	if ahead != 1 {
 		if ahead <= 0 {
 			r.repeated++
-			return false, nil
+			return false, l.ackAgain(c, b)
 		}
 		if !c.gap {
 			c.gap = true
@@ -208,6 +208,16 @@ func (l load) ack(c *loadClient) error {
 	c.inWindow = 0
 	c.sent = binary.BigEndian.AppendUint16([]byte{0, 4}, uint16(c.last))
 	_, err := unix.Write(c.fd, c.sent)
+	return err
+}
+
+// ackAgain acknowledges a block that came again, as bootloaders do since 2021: it may be the
+// acknowledgement that was lost.
+func (l load) ackAgain(c *loadClient, block []byte) error {
+	if l.window > 1 {
+		return nil
+	}
+	_, err := unix.Write(c.fd, append([]byte{0, 4}, block[2:4]...))
 	return err
 }
 

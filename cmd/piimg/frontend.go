@@ -93,6 +93,7 @@ func tftpConfig(c config.Serve, log *slog.Logger) tftp.Config {
 	t := tftp.Config{
 		Addr: c.TFTP, BlockSize: c.Blksize, SinglePort: c.Limits.SinglePort, Window: c.Limits.Window, Log: log,
 		Transfers: c.Limits.Transfers, BoardTransfers: c.Limits.BoardTransfers, Waiting: c.Limits.Waiting,
+		Timeout: time.Duration(c.Limits.Timeout), Floor: time.Duration(c.Limits.TimeoutFloor), Retries: c.Limits.Retries,
 	}
 	for _, n := range c.Limits.Networks {
 		t.Networks = append(t.Networks, tftp.Network{Prefix: n.Prefix, Rate: int64(n.Rate)})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"os/exec"
@@ -24,7 +25,7 @@ func inNamespace(t testing.TB) bool {
 	}
 	args := []string{"-test.run=^" + t.Name() + "$", "-test.count=1", "-test.v", "-test.timeout=20m"}
 	if _, ok := t.(*testing.B); ok {
-		args = []string{"-test.run=^$", "-test.bench=^" + strings.TrimPrefix(t.Name(), "Benchmark") + "$", "-test.benchtime=" + flag.Lookup("test.benchtime").Value.String()}
+		args = []string{"-test.run=^$", "-test.bench=^" + t.Name() + "$", "-test.benchtime=" + flag.Lookup("test.benchtime").Value.String()}
 	}
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), namespaceOf+"="+t.Name())
@@ -34,8 +35,13 @@ func inNamespace(t testing.TB) bool {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
-	out, err := cmd.CombinedOutput()
-	t.Logf("in a network namespace:\n%s", out)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if _, ok := t.(*testing.B); ok {
+		cmd.Stdout = os.Stdout
+	}
+	err := cmd.Run()
+	t.Logf("in a network namespace:\n%s", out.Bytes())
 	if err != nil {
 		t.Errorf("in a network namespace: %v", err)
 	}

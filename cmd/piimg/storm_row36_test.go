@@ -78,7 +78,7 @@ func TestFaultRow36BootStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost, passed := way.lost(t), way.counts()
-	way.close()
+	way.end(t)
 	way = nil
 	t.Logf("%.0f boots a minute, half in %s, 99 %% in %s, first answer %s for 99 %%, boots by image %v; %d packets were lost, %+v",
 		figures.PerMinute, figures.BootP50, figures.BootP99, figures.AnswerP99, seen, lost, passed)

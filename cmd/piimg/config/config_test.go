@@ -26,8 +26,12 @@ tftp    = ":69"
 default = "prod"
 cache_size = "1.5 GiB"
 addresses = { "192.0.2.7" = "91cdf03d" }
+[tftp]
+timeout       = "2s"
+timeout_floor = "250ms"
 `), false)
-	want := Config{Serve: Serve{TFTP: ":69", Default: "prod", CacheSize: 3 << 29, Addresses: map[string]string{"192.0.2.7": "91cdf03d"}}}
+	want := Config{Serve: Serve{TFTP: ":69", Default: "prod", CacheSize: 3 << 29, Addresses: map[string]string{"192.0.2.7": "91cdf03d"}},
+		TFTP: TFTP{Timeout: Duration(2 * time.Second), TimeoutFloor: Duration(250 * time.Millisecond)}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
@@ -64,6 +68,10 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"[serve]\nfoo = 1":             "unknown key serve.foo",
 		"[serve]\n\nblksize = [":       "config.toml: toml: line 3",
 		"[serve]\nblksize = \"x\"":     "config.toml: toml: line 2",
+
+		"[tftp]\ntimeout_floor = \"2s\"":                        "config.toml: tftp.timeout_floor: 2s is more than the timeout of 1s",
+		"[tftp]\ntimeout = \"50ms\"\ntimeout_floor = \"100ms\"": "tftp.timeout_floor: 100ms is more than the timeout of 50ms",
+		"[tftp]\ntimeout = 1":                                   "config.toml: toml: line 2",
 	} {
 		if _, err := Load(write(t, text), true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load(%q) = %v, want %q", text, err, want)

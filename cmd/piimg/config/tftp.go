@@ -1,6 +1,11 @@
 package config
 
-import "net/netip"
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"time"
+)
 
 // TFTP is the [tftp] table: what the TFTP server gives to whom. What is 0 has the default
 // that the front end's README names.
@@ -10,6 +15,9 @@ type TFTP struct {
 	Transfers      int       `toml:"transfers"`       // at a time; further requests wait for their turn
 	BoardTransfers int       `toml:"board_transfers"` // at a time of one board
 	Waiting        int       `toml:"waiting"`         // requests of one address that may wait
+	Timeout        Duration  `toml:"timeout"`         // until a block without an answer is sent again, before round trips are known; 1s
+	TimeoutFloor   Duration  `toml:"timeout_floor"`   // the least of it, once they are; 100ms
+	Retries        int       `toml:"retries"`         // of one block, until a client is given up
 	Networks       []Network `toml:"networks"`        // that are served; without any, all
 }
 
@@ -18,4 +26,13 @@ type TFTP struct {
 type Network struct {
 	Prefix netip.Prefix `toml:"prefix"` // such as 10.12.0.0/16
 	Rate   Size         `toml:"rate"`   // bytes a second for all of it; 0: no limit
+}
+
+// check refuses what contradicts itself.
+func (t TFTP) check() error {
+	timeout, floor := time.Duration(cmp.Or(t.Timeout, Duration(time.Second))), time.Duration(t.TimeoutFloor)
+	if floor > timeout {
+		return fmt.Errorf("tftp.timeout_floor: %s is more than the timeout of %s", floor, timeout)
+	}
+	return nil
 }

@@ -26,16 +26,19 @@ const (
 	maxRamdisk   = 128 << 20 // bytes of a boot.img that a Pi 4 takes (release notes of 2022-02)
 )
 
-// BootHTTP loads boot.sig and boot.img from below base, as HTTP boot does: a connection
-// for each, an exact length, no redirect. What is inside of boot.img is not simulated, and
-// of boot.sig only the digest is looked at. The Network of the board does not count.
+// BootHTTP loads boot.sig and boot.img from below base, in which {board} stands for the
+// board's serial number, as HTTP boot does: a connection for each, an exact length, no
+// redirect. What is inside of boot.img is not simulated, and of boot.sig only the digest is
+// looked at. The Network of the board does not count.
 func (b Board) BootHTTP(ctx context.Context, base string) (*Report, error) {
 	b = b.withDefaults()
 	if err := b.Model.check(); err != nil {
 		return &Report{Outcome: Interrupted}, err
 	}
-	h := &webBoot{board: b, base: strings.TrimSuffix(base, "/"), start: time.Now(), report: &Report{
-		Model: b.Board.Model, Serial: fmt.Sprintf("%08x", b.Serial), Server: base, Outcome: FirmwareNotFound, Attempts: 1, Findings: []Problem{},
+	serial := fmt.Sprintf("%08x", b.Serial)
+	base = strings.ReplaceAll(strings.TrimSuffix(base, "/"), "{board}", serial)
+	h := &webBoot{base: base, start: time.Now(), report: &Report{
+		Model: b.Board.Model, Serial: serial, Prefix: serial + "/", Server: base, Outcome: FirmwareNotFound, Attempts: 1, Findings: []Problem{},
 	}}
 	h.client = &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true, DialContext: (&net.Dialer{LocalAddr: b.tcp()}).DialContext},
@@ -57,7 +60,6 @@ func (b Board) tcp() net.Addr {
 
 // webBoot is one call of BootHTTP.
 type webBoot struct {
-	board  Board
 	base   string
 	client *http.Client
 	start  time.Time
