@@ -175,6 +175,9 @@ func (t *attachment) Boards(ctx context.Context) (map[string]serve.Assignment, e
 	t.mu.Lock()
 	t.boards = now
 	t.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, broken // the next look goes on from here
+	}
 	all := map[string]serve.Assignment{}
 	for id, a := range now {
 		found, err := fleet{s, t.guard}.assignment(ctx, a)

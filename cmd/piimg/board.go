@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -155,22 +157,19 @@ func newBoardLs(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ids, err := board.List(cmd.Context(), s)
-			if err != nil {
+			known, err := board.Snapshot(cmd.Context(), s, nil)
+			if known == nil || cmd.Context().Err() != nil {
 				return err
 			}
 			boards := []board.Assignment{}
-			for _, id := range ids {
-				b, err := board.Get(cmd.Context(), s, id)
-				if err != nil {
-					return err
-				}
-				boards = append(boards, b)
+			for _, id := range slices.Sorted(maps.Keys(known)) {
+				boards = append(boards, known[id])
 			}
+			show := a.printBoards
 			if asJSON {
-				return a.printJSON(boards)
+				show = func(all []board.Assignment) error { return a.printJSON(all) }
 			}
-			return a.printBoards(boards)
+			return cmp.Or(show(boards), err) // those that cannot be read are missing
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print the list as JSON")

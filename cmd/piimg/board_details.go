@@ -205,6 +205,10 @@ func (a *app) importBoards(ctx context.Context, file, reason string, force bool)
 	if err != nil {
 		return err
 	}
+	was, err := board.Snapshot(ctx, s, nil)
+	if was == nil || ctx.Err() != nil {
+		return err // damage to the log of a board of the list is found when that is set
+	}
 	var all []imported
 	seen := map[board.ID]string{}
 	for _, b := range list {
@@ -216,7 +220,7 @@ func (a *app) importBoards(ctx context.Context, file, reason string, force bool)
 			err = rules.CheckImage(ctx, s, "*", one.options.Image, a.now())
 		}
 		if err == nil && !force {
-			err = one.check(ctx, s, view)
+			err = one.check(ctx, was[one.id], view)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.Where, err)
@@ -241,14 +245,11 @@ func (a *app) importBoards(ctx context.Context, file, reason string, force bool)
 	return nil
 }
 
-// check says which of its files the board could not have as the list has it.
-func (i imported) check(ctx context.Context, s *store.Store, view *foresight) error {
+// check says which of its files the board could not have as the list has it; it was what was
+// known of it.
+func (i imported) check(ctx context.Context, was board.Assignment, view *foresight) error {
 	own := board.Assignment{Board: i.id, Mode: i.options.Mode, Env: i.options.Env, Image: i.options.Image, Details: *i.options.Details}
 	if i.options.Keep {
-		was, err := board.Get(ctx, s, i.id)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
 		own.Mode, own.Env, own.Image = was.Mode, was.Env, was.Image
 	}
 	if wrong := faults(view.check(ctx, i.id, own)); len(wrong) > 0 {

@@ -171,7 +171,7 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 // lookUp is what is known of the board that has the name id, with the id that it is known by.
 func lookUp(ctx context.Context, s *store.Store, id board.ID) (board.ID, board.Assignment, bool, error) {
 	all, err := board.Snapshot(ctx, s, nil)
-	if err != nil && all == nil {
+	if err != nil && (all == nil || ctx.Err() != nil) {
 		return id, board.Assignment{}, false, err
 	}
 	if own, ok := all[id]; ok {

@@ -1,9 +1,14 @@
 package board_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/netip"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -107,5 +112,65 @@ func TestSnapshot(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("snapshot (-want +got):\n%s", diff)
+	}
+}
+
+// slow is a bucket in which nothing is read before several readers wait, or whose reads end
+// with cancel after so many.
+type slow struct {
+	store.Bucket
+	together int
+	arrived  chan struct{}
+	reads    atomic.Int64
+	last     int64
+	cancel   func()
+}
+
+func (b *slow) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	if strings.HasPrefix(key, "boards/") {
+		if b.reads.Add(1) == b.last {
+			b.cancel()
+		}
+		b.arrived <- struct{}{}
+		for len(b.arrived) < b.together {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			runtime.Gosched()
+		}
+	}
+	return b.Bucket.Get(ctx, key, off, n)
+}
+
+// A snapshot reads many logs at a time, and goes on where one was broken off.
+func TestSnapshotOfAFleet(t *testing.T) {
+	const boards = 100
+	s := open(t)
+	for n := range boards {
+		if _, err := board.Set(t.Context(), s, board.ID(fmt.Sprintf("%08x", n)), board.Options{Env: "prod", Actor: "alice"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slowly := func(b *slow) *store.Store {
+		b.Bucket, b.arrived = s.Bucket(), make(chan struct{}, 2*boards)
+		opened, err := store.Open(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return opened
+	}
+	whole, err := board.Snapshot(t.Context(), slowly(&slow{together: 8}), nil)
+	if err != nil || len(whole) != boards {
+		t.Fatalf("%d boards, %v", len(whole), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	part, err := board.Snapshot(ctx, slowly(&slow{last: boards / 2, cancel: cancel}), nil)
+	if !errors.Is(err, context.Canceled) || len(part) == 0 || len(part) == boards {
+		t.Fatalf("broken off: %d boards, %v", len(part), err)
+	}
+	rest := &slow{}
+	again, err := board.Snapshot(t.Context(), slowly(rest), part)
+	if err != nil || len(again) != boards || rest.reads.Load() != int64(boards-len(part)) {
+		t.Errorf("%d boards with %d reads after %d, %v", len(again), rest.reads.Load(), len(part), err)
 	}
 }

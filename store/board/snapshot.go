@@ -1,19 +1,26 @@
 package board
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"strconv"
+	"slices"
 	"strings"
+	"sync"
 
 	"piimg/store"
 )
 
+// readers is how many logs are read at a time: a fleet has hundreds, each some milliseconds away.
+const readers = 16
+
 // Snapshot is the newest assignment of every board. It lists the logs once and reads the
 // heads that before, an older snapshot or nil, has not. Damage to the log of one board costs
-// that board: what before has of it stays, and the error names it.
+// that board: what before has of it stays, and the error names it. Where ctx ends, what was
+// read until then comes beside its error: as before, it saves the next one that work.
 func Snapshot(ctx context.Context, s *store.Store, before map[ID]Assignment) (map[ID]Assignment, error) {
 	heads := map[ID]int64{}
 	for info, err := range s.Bucket().List(ctx, folder+"/", "") {
@@ -28,22 +35,25 @@ func Snapshot(ctx context.Context, s *store.Store, before map[ID]Assignment) (ma
 	if now == nil {
 		now = map[ID]Assignment{}
 	}
+	maps.DeleteFunc(heads, func(id ID, seq int64) bool { return now[id].Seq == seq })
+	var mu sync.Mutex
 	var broken []error
-	for id, seq := range heads {
-		if now[id].Seq == seq {
-			continue
-		}
-		a, err := at(ctx, s, id, seq)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
+	err := store.Each(ctx, readers, slices.Sorted(maps.Keys(heads)), func(ctx context.Context, id ID) error {
+		a, err := at(ctx, s, id, heads[id])
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
 			broken = append(broken, fmt.Errorf("board %s: %w", id, err))
-			continue
+		default:
+			now[id] = a
 		}
-		now[id] = a
-	}
-	return now, errors.Join(broken...)
+		return nil
+	})
+	slices.SortFunc(broken, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
+	return now, cmp.Or(err, errors.Join(broken...))
 }
 
 func at(ctx context.Context, s *store.Store, id ID, seq int64) (Assignment, error) {

@@ -341,7 +341,7 @@ func (f *Front) assignment(ctx context.Context, st *station) (Assignment, error)
 	last := st.assigned
 	st.mu.Unlock()
 	patience := firstAsk
-	if last != nil {
+	if last != nil || f.boards.Load().boards != nil {
 		patience = nextAsk
 	}
 	asked, cancel := context.WithTimeout(ctx, patience)
