@@ -37,6 +37,7 @@ func (a *app) exportFiles(ctx context.Context, to exportTo, ref string) error {
 	if b.image, b.config, err = readImage(ctx, s, ref); err != nil {
 		return err
 	}
+	a.warnOfTemplates(ctx, s, b.image.Digest)
 	switch {
 	case to.dir != "":
 		err = b.writeDir(ctx, to.dir)

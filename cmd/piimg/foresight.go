@@ -158,6 +158,18 @@ func (a *app) forewarn(ctx context.Context, s *store.Store, set board.Assignment
 	}
 }
 
+// warnOfTemplates warns of files of an image that leaves for where nobody fills them in.
+func (a *app) warnOfTemplates(ctx context.Context, s *store.Store, image store.Digest) {
+	f := &foresight{store: s, views: map[store.Digest]seen{}}
+	found, err := f.look(ctx, image)
+	if err != nil {
+		return // whoever writes the files says so
+	}
+	for _, name := range found.view.Templates() {
+		a.ui.warn("%s has {{templates}}, which only piimg serve fills in: there, boards read it as it is", name)
+	}
+}
+
 // checkServe looks at what a front end with these flags would give to boards: to all that are
 // known, and to others. What it finds is printed, and is an errFindings.
 func (a *app) checkServe(ctx context.Context, flags config.Serve) error {

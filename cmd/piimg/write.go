@@ -57,6 +57,7 @@ func (a *app) runWrite(ctx context.Context, ref, name string, o writeOptions) er
 	if b.image, b.config, err = readImage(ctx, s, ref); err != nil {
 		return err
 	}
+	a.warnOfTemplates(ctx, s, b.image.Digest)
 	card, err := b.card()
 	if err != nil {
 		return err

@@ -80,6 +80,17 @@ func filesText(n int) string {
 	return fmt.Sprintf("%d files", n)
 }
 
+// Templates are the files that are filled in for each board, by front ends alone.
+func (v View) Templates() []string {
+	var all []string
+	for _, name := range sortedKeys(v.img.texts) {
+		if strings.Contains(v.img.texts[name], "{{") {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 // Text is what the file at name says, a command line or config.txt, once it is made for the
 // board, whose token is shown as token; "" where nothing is made of it, or cannot be.
 func (v View) Text(name string, b Visit, token string) string {
