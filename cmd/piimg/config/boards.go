@@ -109,7 +109,7 @@ func LoadBoards(file string) ([]Board, error) {
 	var boards []Board
 	switch filepath.Ext(file) {
 	case ".csv":
-		boards, err = boardsOfCSV(file, strings.NewReader(string(text)))
+		boards, err = boardsOfCSV(file, string(text))
 	case ".toml":
 		boards, err = boardsOfTOML(file, string(text))
 	default:
@@ -158,10 +158,15 @@ func tables(file, text, key string) func(n int) string {
 }
 
 // boardsOfCSV reads columns named as the keys of TOML; lists have blanks between, and each
-// label and variable has a column of its own, label:rack and var:hostname.
-func boardsOfCSV(file string, r io.Reader) ([]Board, error) {
-	in := csv.NewReader(r)
+// label and variable has a column of its own, label:rack and var:hostname. Spreadsheets write
+// a byte order mark, and semicolons where the comma is for fractions.
+func boardsOfCSV(file, text string) ([]Board, error) {
+	text = strings.TrimPrefix(text, "\ufeff")
+	in := csv.NewReader(strings.NewReader(text))
 	in.TrimLeadingSpace, in.Comment = true, '#'
+	if first, _, _ := strings.Cut(text, "\n"); strings.Contains(first, ";") && !strings.Contains(first, ",") {
+		in.Comma = ';'
+	}
 	header, err := in.Read()
 	if err != nil {
 		return nil, fmt.Errorf("read the header: %w", err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func write(t *testing.T, text string) string {
@@ -83,5 +84,45 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 	}
 	if _, err := Load(none, false); err == nil {
 		t.Error("no file, wanted: no error")
+	}
+}
+
+func TestLoadBoards(t *testing.T) {
+	want := []Board{
+		{Board: "91cdf03d", Env: "prod", Also: []string{"a", "b"}, Labels: map[string]string{"rack": "a1"}, Vars: map[string]string{"hostname": "lobby, left"}},
+		{Board: "0000000a", Mode: "local"},
+	}
+	for name, text := range map[string]string{
+		"list.csv":       "board,env,mode,also,label:rack,var:hostname\n# a comment\n91cdf03d,prod,,a b,a1,\"lobby, left\"\n0000000a,,local,,,\n",
+		"excel.csv":      "\ufeffboard;env;mode;also;label:rack;var:hostname\r\n91cdf03d;prod;;a b;a1;lobby, left\r\n0000000a;;local;;;\r\n",
+		"list.toml":      "[[board]]\nboard = \"91cdf03d\"\nenv = \"prod\"\nalso = [\"a\", \"b\"]\nlabels.rack = \"a1\"\nvars.hostname = \"lobby, left\"\n[[board]]\nboard = \"0000000a\"\nmode = \"local\"\n",
+		"reordered.toml": "board = [{board = \"91cdf03d\", env = \"prod\", also = [\"a\", \"b\"], labels = {rack = \"a1\"}, vars = {hostname = \"lobby, left\"}}, {mode = \"local\", board = \"0000000a\"}]\n",
+	} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := LoadBoards(file)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Board{}, "Where")); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+		for n, line := range map[string]map[int]string{"list.csv": {0: ":3", 1: ":4"}, "list.toml": {0: ":1", 1: ":7"}, "reordered.toml": {0: "", 1: ""}}[name] {
+			if got[n].Where != file+line {
+				t.Errorf("%s: board %d is at %s, want %s", name, n, got[n].Where, file+line)
+			}
+		}
+	}
+	for text, want := range map[string]string{
+		"board,colour\nx,y\n": `unknown column "colour"`,
+		"board,env\nx\n":      "wrong number of fields",
+		"":                    "read the header",
+	} {
+		file := filepath.Join(t.TempDir(), "x.csv")
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := LoadBoards(file); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
 	}
 }
