@@ -5,10 +5,15 @@ import (
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"piimg/cmd/piimg/config"
 	"piimg/store/serve"
 )
+
+// reloadWithin is how long a new environment's image may take before boards that are to get it
+// wait for it themselves.
+const reloadWithin = time.Minute
 
 // reload reads the configuration file again whenever somebody asks for it, until ctx ends.
 // What is wrong with it is said, and what held before goes on to hold.
@@ -32,7 +37,9 @@ func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.F
 			policy, err = policyOf(c)
 		}
 		if err == nil {
-			err = front.Replace(policy)
+			patient, cancel := context.WithTimeout(ctx, reloadWithin)
+			err = front.Replace(patient, policy)
+			cancel()
 		}
 		failed.Store(err != nil)
 		if err != nil {

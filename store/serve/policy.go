@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -44,11 +45,18 @@ func (p Policy) checked(fleet Fleet) (*Policy, error) {
 }
 
 // Replace makes p what holds for boots that begin from now on; those that have begun go on
-// with what they began with. Where something is wrong with it, the one before stays.
-func (f *Front) Replace(p Policy) error {
+// with what they began with. The images of environments that are new in p are fetched first,
+// for as long as ctx allows. Where something is wrong with p, the one before stays.
+func (f *Front) Replace(ctx context.Context, p Policy) error {
 	checked, err := p.checked(f.cfg.Fleet)
 	if err != nil {
 		return err
+	}
+	for _, name := range checked.rules().envs() {
+		if e := (&environment{name: name}); !f.hasEnv(name) {
+			_, _ = f.follow(ctx, e) // what is wrong with it is noted in e
+			f.adopt(e)
+		}
 	}
 	f.take(checked)
 	f.mu.Lock()
@@ -58,6 +66,12 @@ func (f *Front) Replace(p Policy) error {
 		st.forgive()
 	}
 	return nil
+}
+
+func (f *Front) hasEnv(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.envs[name] != nil
 }
 
 // take makes p what holds, and follows its environments.

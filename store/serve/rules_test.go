@@ -127,17 +127,19 @@ func TestReplace(t *testing.T) {
 	} {
 		p := good
 		wrong(&p)
-		if err := w.front.Replace(p); err == nil {
+		if err := w.front.Replace(t.Context(), p); err == nil {
 			t.Errorf("a wrong %s is taken", name)
 		}
 	}
 	if again := w.fetch("91cdf03d/initramfs.gz"); again != before {
 		t.Error("something wrong has changed what a board gets")
 	}
-	if err := w.front.Replace(good); err != nil {
+	if err := w.front.Replace(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
-	w.refresh()
+	if err := w.front.Ready(); err != nil {
+		t.Errorf("with a new environment: %v", err)
+	}
 	if again := w.fetch("91cdf03d/initramfs.gz"); again != before {
 		t.Error("a boot that has begun gets something else")
 	}
