@@ -47,8 +47,9 @@ func (c Cache) ReadHash(base io.ReaderAt, size int64, l initrd.Limits) (*initrd.
 	if t, ok := load(name); ok && c.Dir != "" {
 		return t, h, nil
 	}
-	t, err := initrd.ReadTree(io.NewSectionReader(base, 0, size), l)
-	if err == nil && c.Dir != "" {
+	again := sha256.New()
+	t, err := initrd.ReadTree(io.TeeReader(io.NewSectionReader(base, 0, size), again), l)
+	if err == nil && c.Dir != "" && bytes.Equal(again.Sum(nil), h.Sum(nil)) { // nobody has changed it in between
 		c.keep(name, t)
 	}
 	return t, h, err
