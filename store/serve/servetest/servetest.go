@@ -87,7 +87,7 @@ func NoLeaks(t *testing.T) {
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	t.Cleanup(func() {
 		var g, n int
-		for range 100 {
+		for range 1000 {
 			if g, n = runtime.NumGoroutine(), openFiles(t); g <= goroutines && n <= files {
 				return
 			}
@@ -115,10 +115,22 @@ func Pattern(n int) []byte {
 	return b[:n]
 }
 
+// Await waits until something is so, for half a minute.
+func Await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for range 3000 {
+		if so() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("there never was %s", what)
+}
+
 // LastEvent waits until the trail of the board has n events, and returns the last.
 func LastEvent(t *testing.T, front *serve.Front, n int) serve.Event {
 	t.Helper()
-	for range 500 {
+	for range 3000 {
 		if boots := front.Trail(BoardID); len(boots) > 0 && len(boots[0].Events) >= n {
 			if got := len(boots[0].Events); got != n {
 				t.Fatalf("%d events, want %d: %+v", got, n, boots[0].Events)

@@ -14,11 +14,11 @@ import (
 	"piimg/store"
 )
 
-// testLink is a bootloader with short time limits.
+// testLink is a bootloader with short time limits, that a busy machine keeps all the same.
 func testLink(s *scripted) link {
 	return link{
 		server: s.addr(), blksize: 1024, rollsOver: true, now: time.Now,
-		fileTimeout: 1300 * time.Millisecond, resendEvery: 250 * time.Millisecond,
+		fileTimeout: 5 * time.Second, resendEvery: time.Second,
 	}
 }
 
@@ -76,7 +76,7 @@ func TestGet(t *testing.T) {
 		{name: "stopped", script: script{stopAfter: 2},
 			want: Request{Result: Short, Bytes: 2048, Tsize: 3200, Blksize: 1024, ErrorText: "gone"}},
 		{name: "silent", script: script{silent: true}, want: Request{Result: Timeout}},
-		{name: "late", script: script{blockDelay: 500 * time.Millisecond}, link: func(l *link) { l.resendEvery = time.Minute },
+		{name: "late", script: script{blockDelay: 2 * time.Second}, link: func(l *link) { l.resendEvery = time.Minute },
 			want: Request{Result: Timeout, Tsize: 3200, Blksize: 1024}},
 	}
 	for _, tt := range tests {

@@ -49,10 +49,10 @@ func TestPiHTTPBoot(t *testing.T) {
 			t.Errorf("%s: whole %d bytes, rest %d with %d", path, len(first), status, n)
 		}
 	}
-	boots := front.Trail(servetest.BoardID)
-	if len(boots) == 0 || boots[0].Milestone != serve.Kernel {
-		t.Errorf("the trail does not say that boot.img was delivered: %+v", boots)
-	}
+	servetest.Await(t, "a trail that says that boot.img was delivered", func() bool {
+		boots := front.Trail(servetest.BoardID)
+		return len(boots) > 0 && boots[0].Milestone == serve.Kernel
+	})
 }
 
 // TestMadeFilesOverHTTP asks for what is made for a board as clients with one range and a
