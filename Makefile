@@ -30,8 +30,8 @@ lint: ## formatting, vet, staticcheck, go.mod
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 -tags e2e,big,bench,clients,storm ./...
 	go mod tidy -diff
 
-e2e: build ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere
-	PIIMG=$(abspath $(BIN)) go test -tags e2e -run E2E -count=1 -v -timeout 20m ./cmd/piimg ./pipeline/format/initrd/repack
+e2e: build .build/rivals ## build, serve, fetch with foreign clients, boot in QEMU, build again elsewhere (as root)
+	PIIMG=$(abspath $(BIN)) RIVALS=$(abspath .build/rivals) go test -tags e2e,clients -run 'E2E|TestUBoot|TestEDK2|TestIPXE' -count=1 -v -timeout 20m ./cmd/piimg ./pipeline/format/initrd/repack
 
 test-big: ## repack root file systems of some 350 MB: Debian's kernel (100 MB to fetch), and PIIMG_ROOTFS=file
 	go test -tags big -run 'TestBig$(if $(PIIMG_ROOTFS),,RoundTripOfDebian)' -count=1 -v -timeout 60m ./pipeline/format/initrd/repack
