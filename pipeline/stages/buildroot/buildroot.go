@@ -31,7 +31,7 @@ type params struct {
 }
 
 func (Stage) Name() string { return recipes.FromBuildroot }
-func (Stage) Version() int { return 2 }
+func (Stage) Version() int { return 3 }
 
 // Plan declares the tree, the external trees, the overlays, the host's tools and whatever
 // of the machine the options point to.
@@ -117,11 +117,8 @@ func (Stage) Run(ctx context.Context, job *pipeline.Job) error {
 	if err := job.Write(ctx, "legal/packages.json", w.writePackages); err != nil {
 		return err
 	}
-	if dir, ok := w.kernelSource(); ok {
-		job.From("COPYING.linux", "buildroot", "COPYING of the kernel")
-		if err := job.Copy(ctx, os.DirFS(dir), "COPYING", "COPYING.linux"); err != nil {
-			return err
-		}
+	if err := w.writeLicence(ctx, job); err != nil {
+		return err
 	}
 	w.prune()
 	return nil

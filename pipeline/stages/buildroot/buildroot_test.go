@@ -296,3 +296,28 @@ func TestKernelSource(t *testing.T) {
 		t.Errorf("kernelSource() = %s, %t; want %s", dir, ok, source)
 	}
 }
+
+// COPYING of today's kernels only names the texts that are to go along; that of older ones has
+// them.
+func TestJoinLicence(t *testing.T) {
+	source := fstest.MapFS{"COPYING": {Data: []byte("all of it\n")}}
+	joined := func() string {
+		var b strings.Builder
+		if err := joinLicence(&b, source); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	if got, want := joined(), "all of it\n"; got != want {
+		t.Errorf("an old kernel's licence is %q; want %q", got, want)
+	}
+	source["LICENSES/preferred/GPL-2.0"] = &fstest.MapFile{Data: []byte("the GPL\n")}
+	source["LICENSES/exceptions/Linux-syscall-note"] = &fstest.MapFile{Data: []byte("a note\n")}
+	want := "all of it\n\n---- LICENSES/preferred/GPL-2.0\n\nthe GPL\n\n---- LICENSES/exceptions/Linux-syscall-note\n\na note\n"
+	if got := joined(); got != want {
+		t.Errorf("the licence is %q; want %q", got, want)
+	}
+	if err := joinLicence(&strings.Builder{}, fstest.MapFS{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("joinLicence of nothing = %v; want that COPYING is not there", err)
+	}
+}

@@ -64,18 +64,6 @@ func (s *Workspace) showInfo(ctx context.Context) (string, error) {
 	return document, err
 }
 
-// kernelSource is the folder with the source of the kernel, where Buildroot has compiled one
-// and its licence lies there.
-func (s *Workspace) kernelSource() (dir string, ok bool) {
-	stamps := s.packages["linux"].StampDir
-	if stamps == "" || !filepath.IsLocal(stamps) {
-		return "", false
-	}
-	dir = filepath.Join(s.Output, stamps)
-	info, err := os.Stat(filepath.Join(dir, "COPYING"))
-	return dir, err == nil && info.Mode().IsRegular()
-}
-
 // total is how many packages there are to build.
 func (s *Workspace) total() int {
 	n := 0
