@@ -40,9 +40,6 @@ type Image struct {
 
 // New lays out files.
 func New(files []fat.File, o Options) (*Image, error) {
-	if o.Size%mib != 0 {
-		return nil, fmt.Errorf("size %d is not a multiple of 1 MiB", o.Size)
-	}
 	if o.Size == 0 {
 		var content int64
 		for _, f := range files {
@@ -50,8 +47,8 @@ func New(files []fat.File, o Options) (*Image, error) {
 		}
 		o.Size = start*mbr.Sector + max(least, (content*5/4+4*mib-1)/(4*mib)*4*mib)
 	}
-	if o.Size <= start*mbr.Sector || o.Size/mbr.Sector >= 1<<32 {
-		return nil, fmt.Errorf("size %d: a disk image has 2 MiB or more, and less than 2 TiB", o.Size)
+	if err := checkSize(o.Size); err != nil {
+		return nil, err
 	}
 	count := o.Size/mbr.Sector - start
 	blocks := 1
@@ -86,13 +83,28 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 // CheckLabel says what is wrong with the label of a file system.
 func CheckLabel(label string) error { return fat.CheckLabel(label) }
 
-// ParseSize reads the size of a disk for people: 512M or 4G, in powers of 1024.
+func checkSize(size int64) error {
+	if size%mib != 0 {
+		return fmt.Errorf("size %d is not a multiple of 1 MiB", size)
+	}
+	if size <= start*mbr.Sector || size/mbr.Sector >= 1<<32 {
+		return fmt.Errorf("a disk of %s: it has to have 2M or more, and less than 2048G", FormatSize(size))
+	}
+	return nil
+}
+
+// ParseSize reads the size of a disk for people: 512M or 4G, in powers of 1024. One that no
+// disk image can have is an error.
 func ParseSize(text string) (int64, error) {
 	digits := len(text) - 1
 	if digits > 0 {
 		unit := map[byte]int64{'M': mib, 'G': 1 << 30}[text[digits]]
 		if n, err := strconv.ParseUint(text[:digits], 10, 31); err == nil && n > 0 && unit > 0 {
-			return int64(n) * unit, nil
+			size := int64(n) * unit
+			if err := checkSize(size); err != nil {
+				return 0, err
+			}
+			return size, nil
 		}
 	}
 	return 0, fmt.Errorf("%q is no size: write it as 512M or 4G", text)

@@ -90,8 +90,8 @@ func TestRefused(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]int64{
-		"512M": 512 << 20, "4G": 4 << 30, "1M": 1 << 20,
-		"": 0, "M": 0, "0M": 0, "-1M": 0, "+1M": 0, "512": 0, "512 M": 0, "1.5G": 0, "4g": 0, "4GB": 0, "99999999999G": 0,
+		"512M": 512 << 20, "4G": 4 << 30, "2M": 2 << 20, "2047G": 2047 << 30,
+		"": 0, "M": 0, "0M": 0, "-1M": 0, "+1M": 0, "512": 0, "512 M": 0, "1.5G": 0, "4g": 0, "4GB": 0, "99999999999G": 0, "1M": 0, "2048G": 0, "2147483647G": 0,
 	} {
 		got, err := sdcard.ParseSize(text)
 		if got != want || (err == nil) != (want > 0) {
