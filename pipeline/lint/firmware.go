@@ -6,6 +6,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func startAndFixup(r *report, v *view) {
@@ -45,8 +46,7 @@ func romFiles(r *report, v *view) {
 	}
 }
 
-// pair compares the variants, and the size of the start file with the one that the fixup
-// file was made for.
+// pair compares the variants, and the builds.
 func pair(r *report, v *view) {
 	start, fixup := v.files.Start, v.files.Fixup
 	a, okA := variantOf(start, "start")
@@ -62,16 +62,34 @@ func pair(r *report, v *view) {
 		r.error(start, 0, "", "is no ELF file, so no firmware")
 		return
 	}
-	if info := readStart(data); okA && info.built != "" && info.variant() != a {
+	info := readStart(data)
+	if okA && info.built != "" && info.variant() != a {
 		r.error(start, 0, "take the file of that name from the firmware", "was built as %s, but is called %s", info.built, path.Base(start))
 		return
 	}
-	table, err := v.read(fixup)
-	n, _ := v.size(start)
-	if made, ok := fixedSize(table); err == nil && ok && made != n {
-		r.error(fixup, 0, "take both from one release of the firmware", "is for a %s of %d bytes, and this one has %d: they are of two builds", path.Base(start), made, n)
-	}
+	builds(r, v, info.day)
 }
+
+// builds compares the size of the start file, which was built on that day, with the one that
+// the fixup file was made for.
+func builds(r *report, v *view, day string) {
+	table, err := v.read(v.files.Fixup)
+	made, ok := fixedSize(table)
+	n, _ := v.size(v.files.Start)
+	if err != nil || !ok || made == n {
+		return
+	}
+	name := path.Base(v.files.Start)
+	if day == "" || day > lastStudied {
+		r.warn(v.files.Fixup, 0, "take both from one release of the firmware; if they are, ignore this: it was learnt from firmware up to "+lastStudied,
+			"seems to be for a %s of %d bytes, and this one has %d", name, made, n)
+		return
+	}
+	r.error(v.files.Fixup, 0, "take both from one release of the firmware", "is for a %s of %d bytes, and this one has %d: they are of two builds", name, made, n)
+}
+
+// lastStudied is the day that the youngest start file was built that fixedSize was learnt from.
+const lastStudied = "2026-05-21"
 
 // fixedSize is the size in bytes of the start file that a fixup file is for. Nobody has
 // described the format; this much was learnt from 107 pairs of 2016 to 2026. It is a row of
@@ -118,6 +136,7 @@ func variantOf(name, stem string) (variant string, ok bool) {
 // startInfo is what can be read from the text inside start*.elf.
 type startInfo struct {
 	built         string // name of the build, such as "start_x"; "" if it is not seen
+	day           string // on which it was built, YYYY-MM-DD; "" if it is not seen
 	blockSize     int64  // bytes of a TFTP block that it asks for; 0 if it is not seen
 	autoInitramfs bool
 }
@@ -130,6 +149,7 @@ func (s startInfo) variant() string {
 func readStart(data []byte) startInfo {
 	return startInfo{
 		built:         builtAs(data),
+		day:           builtOn(data),
 		blockSize:     tftpBlock(data),
 		autoInitramfs: bytes.Contains(data, []byte("auto_initramfs")),
 	}
@@ -142,6 +162,19 @@ func builtAs(data []byte) string {
 		return ""
 	}
 	return string(name)
+}
+
+// builtOn finds the day: there are two texts of that name, and the other is the time of day.
+func builtOn(data []byte) string {
+	for ok := true; ok; {
+		var text []byte
+		_, data, ok = bytes.Cut(data, []byte("VC_BUILD_ID_TIME: "))
+		text, _, _ = bytes.Cut(data[:min(len(data), 32)], []byte{0})
+		if day, err := time.Parse("Jan _2 2006", string(text)); err == nil {
+			return day.Format(time.DateOnly)
+		}
+	}
+	return ""
 }
 
 // tftpBlock finds the text of the request that start*.elf sends: its strings stand in the

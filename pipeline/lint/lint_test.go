@@ -102,6 +102,11 @@ func startText(variant string) string {
 	return "\x7fELF auto_initramfs VC_BUILD_ID_VARIANT: " + variant + "\x00" + "1468\x00\x00\x00\x00octet\x00\x00\x00tsize\x00\x00\x00blksize\x00"
 }
 
+// startOf is a start file that says when it was built too.
+func startOf(day string) string {
+	return startText("start") + "VC_BUILD_ID_TIME: 11:20:25\x00\x00VC_BUILD_ID_TIME: " + day + "\x00"
+}
+
 // fixupFor is the end of a fixup file for a start file of so many bytes.
 func fixupFor(size int) string {
 	last := size/2 + 1 - 2*10
@@ -222,7 +227,9 @@ func TestRules(t *testing.T) {
 		{"P04", "not a pair", []Board{pi4}, change{"config.txt": "start_file=start4.elf\nfixup_file=fixup4x.dat\n", "fixup4x.dat": "f"}, nil, "", "fixup4x.dat:0 is not the counterpart of start4.elf"},
 		{"P04", "half a pair", []Board{pi4}, change{"config.txt": "start_file=start4.elf\n"}, nil, "", "config.txt:1 start_file and fixup_file are a pair"},
 		{"P04", "built as another", []Board{pi4}, change{"start4.elf": startText("start_cd")}, nil, "", "was built as start_cd, but is called start4.elf"},
-		{"P04", "of another build", []Board{pi4}, change{"fixup4.dat": fixupFor(2249280)}, nil, "", "error P04 [pi4b] fixup4.dat:0 is for a start4.elf of 2249280 bytes, and this one has 79: they are of two builds"},
+		{"P04", "of another build", []Board{pi4}, change{"start4.elf": startOf("May  1 2026"), "fixup4.dat": fixupFor(2249280)}, nil, "", "error P04 [pi4b] fixup4.dat:0 is for a start4.elf of 2249280 bytes, and this one has 137: they are of two builds"},
+		{"P04", "of a build that nobody has studied", []Board{pi4}, change{"start4.elf": startOf("May 22 2026"), "fixup4.dat": fixupFor(2249280)}, nil, "", "warning P04 [pi4b] fixup4.dat:0 seems to be for a start4.elf of 2249280 bytes, and this one has 137"},
+		{"P04", "of a build without a date", []Board{pi4}, change{"fixup4.dat": fixupFor(2249280)}, nil, "", "warning P04 [pi4b] fixup4.dat:0 seems to be for a start4.elf of 2249280 bytes, and this one has 79"},
 		{"P04", "of one build", []Board{pi4}, change{"start4.elf": startText("start") + "\x00", "fixup4.dat": fixupFor(80)}, nil, "", ""},
 		{"P04", "a row that is not understood", []Board{pi4}, change{"fixup4.dat": "\x0f\x36\x01\x00\x01\x00\x15\x01\x00\x01\x00"}, nil, "", ""},
 		{"P04", "no firmware", []Board{pi4}, change{"start4.elf": "<html>"}, nil, "", "is no ELF file"},
@@ -658,7 +665,7 @@ func TestReadRealStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := startInfo{built: built, blockSize: 1468, autoInitramfs: true}
+		want := startInfo{built: built, day: "2026-05-21", blockSize: 1468, autoInitramfs: true}
 		if got := readStart(data); got != want {
 			t.Errorf("readStart(%s) = %+v; want %+v", name, got, want)
 		}

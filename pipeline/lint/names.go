@@ -77,7 +77,7 @@ func kernelLicence(r *report, v *view) {
 		return
 	}
 	if k, ok := v.kernel(name); ok && k.release != "" {
-		r.warn(name, 0, "name the text with [kernel] licence: it is COPYING in the kernel's source", "is Linux %s, whose licence asks to go along with it, and COPYING.linux is missing", k.release)
+		r.warn(name, 0, "name the text with [kernel] licence: in the kernel's source it is COPYING, with LICENSES/preferred/GPL-2.0 where that only names it", "is Linux %s, whose licence asks to go along with it, and COPYING.linux is missing", k.release)
 	}
 }
 
