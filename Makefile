@@ -74,7 +74,7 @@ bench-serve: bench-tftp bench-http ## both: what boards wait for
 bench-storm: .build/rivals ## boot 64 simulated boards at once from piimg, dnsmasq, tftpd-hpa and atftpd (as root), with and without loss, and over HTTP from piimg and nginx
 	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench Storm -benchtime 1x -timeout 60m ./cmd/piimg
 
-test-storm: ## boot 500 boards three times from a piimg serve of its own, and 100 through heavy loss, and look at its memory (3 minutes; idle machine)
+test-storm: ## boot 500 boards six times from a piimg serve of its own, and 100 through heavy loss, and look at its memory (3 minutes; idle machine)
 	go test -tags storm -run TestStorm -count=1 -v -timeout 30m ./cmd/piimg
 
 test-clients: .build/rivals ## fetch with U-Boot, EDK2 and iPXE in QEMU, in network namespaces (as root)

@@ -125,9 +125,11 @@ func (f *Front) Trail(name string) []Boot {
 func (t *trail) begin(st *station, s *session) *attempt {
 	a := &attempt{Boot{Board: st.id, Address: st.addr, Opened: st.seen, Seen: st.seen}, s}
 	if n := len(*t); n > 0 {
-		if last := (*t)[n-1]; last.Milestone < Kernel && st.seen.Sub(last.Seen) < soon {
+		last := (*t)[n-1]
+		if last.Milestone < Kernel && st.seen.Sub(last.Seen) < soon {
 			a.Restarts = last.Restarts + 1
 		}
+		last.Events = slices.Clone(last.Events) // without the room to grow
 	}
 	if s != nil {
 		a.Image, a.Env, a.Opened, a.Seen, a.Warning = s.Image, s.Env, s.Opened, s.Touched, s.Warning
