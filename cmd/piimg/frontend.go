@@ -92,7 +92,7 @@ func (f *frontEnd) close() {
 func tftpConfig(c config.Serve, log *slog.Logger) tftp.Config {
 	t := tftp.Config{
 		Addr: c.TFTP, BlockSize: c.Blksize, SinglePort: c.Limits.SinglePort, Window: c.Limits.Window, Log: log,
-		Transfers: c.Limits.Transfers, BoardTransfers: c.Limits.BoardTransfers, Waiting: c.Limits.Waiting,
+		Transfers: c.Limits.Transfers, BoardTransfers: c.Limits.BoardTransfers, Waiting: c.Limits.Waiting, Promise: int64(c.Limits.Promise),
 		Timeout: time.Duration(c.Limits.Timeout), Floor: time.Duration(c.Limits.TimeoutFloor), Retries: c.Limits.Retries,
 	}
 	for _, n := range c.Limits.Networks {

@@ -15,6 +15,7 @@ type TFTP struct {
 	Transfers      int       `toml:"transfers"`       // at a time; further requests wait for their turn
 	BoardTransfers int       `toml:"board_transfers"` // at a time of one board
 	Waiting        int       `toml:"waiting"`         // requests of one address that may wait
+	Promise        Size      `toml:"promise"`         // bytes of large files at a time, for a network without a rate; 1.25 GB
 	Timeout        Duration  `toml:"timeout"`         // until a block without an answer is sent again, before round trips are known; 1s
 	TimeoutFloor   Duration  `toml:"timeout_floor"`   // the least of it, once they are; 100ms
 	Retries        int       `toml:"retries"`         // of one block, until a client is given up

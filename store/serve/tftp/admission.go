@@ -138,6 +138,13 @@ func (a *admission) park(t *transfer) {
 	a.enlist(b)
 }
 
+// resume gives t, which was parked, its turn back.
+func (a *admission) resume(t *transfer) {
+	t.turn.runs = true
+	t.turn.board.running++
+	a.running++
+}
+
 // leave gives everything back that t has.
 func (a *admission) leave(t *transfer) {
 	b := t.turn.board

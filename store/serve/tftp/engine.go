@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,7 @@ import (
 const (
 	offerFor   = 10 * time.Second // an answer waits so long for a sign of life
 	makeRoom   = time.Second      // an answer without one for so long makes room for others
+	letBegin   = 3 * time.Second  // the same for large files: a client that missed the answer asks again after 2 s
 	askedAfter = 10 * time.Second // a request that is not repeated for so long was given up
 	retryEvery = time.Second      // what could not be had is tried again
 	restarted  = time.Second      // a request that is repeated in mid-transfer after so long starts it anew
@@ -82,7 +84,7 @@ type ended struct {
 
 func newEngine(cfg Config, stats *counters) *engine {
 	return &engine{
-		cfg: cfg, stats: stats, networks: newNetworks(cfg.Networks),
+		cfg: cfg, stats: stats, networks: newNetworks(cfg.Networks, cfg.Promise),
 		flood:     serve.NewFlood(cfg.Log, 1, time.Now),
 		transfers: map[peer]*transfer{},
 		turns:     newAdmission(cfg.Transfers, cfg.BoardTransfers, 4*cfg.Transfers, cfg.Waiting),
@@ -100,7 +102,11 @@ func (e *engine) receive(from *address, b []byte) {
 	case opACK:
 		if t := e.transfers[from.peer]; t != nil && t.stage >= offered {
 			proven := t.stage == offered
-			e.follow(t, t.ack(number, e.now))
+			next, owed := t.ack(number, e.now), t.owed
+			if owed > 0 {
+				t.network.crowd.delivered(t, owed-t.left(), e.now)
+			}
+			e.follow(t, next)
 			if proven && t.stage == running {
 				e.proven(t)
 			}
@@ -237,14 +243,25 @@ func (e *engine) admit() {
 // evict makes room by ending the oldest answers that no client has reacted to: addresses
 // that somebody made up must not take the places of boards.
 func (e *engine) evict() {
-	for e.turns.full() && e.offers.Len() > 0 {
+	for e.offers.Len() > 0 {
 		t := e.offers.Front().Value.(*transfer)
-		if e.now-t.since < makeRoom {
+		if e.now-t.since < e.forbearance() {
 			return
 		}
 		e.stats.evicted.Add(1)
 		e.finishWith(t, serve.Aborted)
 	}
+}
+
+// forbearance is how long an answer without a sign of life keeps its place from others.
+func (e *engine) forbearance() time.Duration {
+	switch {
+	case e.turns.full():
+		return makeRoom
+	case slices.ContainsFunc(e.networks, func(n *network) bool { return len(n.crowd.waiting) > 0 }):
+		return letBegin
+	}
+	return never
 }
 
 // opened goes on with a transfer whose file was looked for.
@@ -257,7 +274,7 @@ func (e *engine) opened(r opened) {
 			e.ended = append(e.ended, ended{r.file, serve.Aborted, 0})
 		}
 	case r.err == nil:
-		e.offer(t, r)
+		e.found(t, r)
 	case errors.Is(r.err, fs.ErrNotExist):
 		e.cfg.Log.Debug("no such file", "protocol", "tftp", "client", t.from.addrPort(), "name", t.req.name, "err", r.err)
 		e.stats.missing.Add(1)
@@ -272,6 +289,42 @@ func (e *engine) opened(r opened) {
 		e.hold(t)
 	}
 	e.admit()
+}
+
+// found goes on with a file that is there.
+func (e *engine) found(t *transfer, r opened) {
+	c := &t.network.crowd
+	if c.fits(r.wire) && (len(c.waiting) == 0 || r.wire < largeFile) {
+		e.offer(t, r)
+		return
+	}
+	e.turns.park(t)
+	t.stage, t.ready = crowded, r
+	c.wait(t)
+}
+
+// thin lets those begin whose large files the networks can carry now, and forgets those
+// that have given up.
+func (e *engine) thin() {
+	for _, n := range e.networks {
+		c := &n.crowd
+		if len(c.waiting) == 0 || e.now < c.due {
+			continue
+		}
+		c.due = e.now + crowdEvery
+		for _, t := range slices.Clone(c.waiting) {
+			if e.now-t.repeated > askedAfter {
+				e.drop(t)
+			}
+		}
+		for t := c.next(e.now); t != nil && e.turns.running < e.turns.all; t = c.next(e.now) {
+			c.leave(t)
+			e.turns.resume(t)
+			r := t.ready
+			t.ready = opened{}
+			e.offer(t, r)
+		}
+	}
 }
 
 // hold lets t wait, without a turn, until the front end's trouble may be over.
@@ -290,6 +343,7 @@ func (e *engine) offer(t *transfer, r opened) {
 		p.first, p.top = agreed.timeout, agreed.timeout
 	}
 	e.turns.found(t)
+	t.network.crowd.begin(t, r.wire)
 	t.begin(r.file, newBody(r.file, agreed, t.req.netascii, r.wire), agreed, p, e.now)
 	t.offer = e.offers.PushBack(t)
 	e.answer(t)
@@ -420,6 +474,7 @@ func (e *engine) expire() {
 		e.follow(t, t.expire(e.cfg.Retries))
 	}
 	e.admit()
+	e.thin()
 }
 
 // next is when expire is due.
@@ -429,9 +484,12 @@ func (e *engine) next() instant {
 		if len(n.ready) > 0 {
 			at = min(at, n.bucket.when())
 		}
+		if len(n.crowd.waiting) > 0 {
+			at = min(at, n.crowd.due)
+		}
 	}
-	if e.turns.full() && e.offers.Len() > 0 {
-		at = min(at, e.offers.Front().Value.(*transfer).since+makeRoom)
+	if d := e.forbearance(); d != never && e.offers.Len() > 0 {
+		at = min(at, e.offers.Front().Value.(*transfer).since+d)
 	}
 	return at
 }
@@ -476,6 +534,10 @@ func (e *engine) finishWith(t *transfer, result serve.Result) {
 // drop forgets t.
 func (e *engine) drop(t *transfer) {
 	e.turns.leave(t)
+	t.network.crowd.leave(t)
+	if t.ready.file != nil {
+		e.ended = append(e.ended, ended{t.ready.file, serve.Aborted, 0})
+	}
 	e.unoffer(t)
 	t.stage = over
 	e.timers.remove(t)

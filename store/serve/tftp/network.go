@@ -15,10 +15,11 @@ type Network struct {
 type network struct {
 	Network
 	bucket bucket
+	crowd  crowd
 	ready  []*transfer // in the order of their turns
 }
 
-func newNetworks(configured []Network) []*network {
+func newNetworks(configured []Network, promise int64) []*network {
 	if len(configured) == 0 {
 		configured = []Network{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}}
 	}
@@ -28,7 +29,7 @@ func newNetworks(configured []Network) []*network {
 		// A twentieth of a second's worth at once keeps the rate even, and eight large
 		// blocks keep a slow network going.
 		burst := max(n.Rate/20, 8*1472)
-		all = append(all, &network{Network: n, bucket: bucket{rate: n.Rate, burst: burst, left: burst}})
+		all = append(all, &network{Network: n, bucket: bucket{rate: n.Rate, burst: burst, left: burst}, crowd: newCrowd(promise, n.Rate)})
 	}
 	return all
 }

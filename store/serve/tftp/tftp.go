@@ -47,6 +47,7 @@ type Config struct {
 	BoardTransfers int       // at a time of one board; 16
 	Waiting        int       // requests of one address that wait; 256. Of all, 4 × Transfers
 	Networks       []Network // that are served; none serves all
+	Promise        int64     // bytes of large files at a time on a network without a rate; further ones wait; 1.25 GB
 
 	Timeout time.Duration // until a block without an answer is sent again, before round trips are known; 1 s
 	Floor   time.Duration // the least of it; 100 ms
@@ -83,6 +84,7 @@ func (c Config) withDefaults() Config {
 	c.Transfers = cmp.Or(c.Transfers, defaultTransfers)
 	c.BoardTransfers = cmp.Or(c.BoardTransfers, defaultBoardTransfers)
 	c.Waiting = cmp.Or(c.Waiting, defaultWaiting)
+	c.Promise = cmp.Or(c.Promise, promised)
 	c.Timeout = cmp.Or(c.Timeout, defaultTimeout)
 	c.Floor = cmp.Or(c.Floor, min(defaultFloor, c.Timeout))
 	c.Retries = cmp.Or(c.Retries, defaultRetries)
@@ -102,7 +104,7 @@ func (c Config) check() error {
 		return fmt.Errorf("tftp: window of %d blocks is not between 1 and %d", c.Window, maxWindow)
 	case c.Retries > maxRetries:
 		return fmt.Errorf("tftp: %d retries are more than %d", c.Retries, maxRetries)
-	case c.Transfers < 0 || c.BoardTransfers < 0 || c.Waiting < 0 || c.Timeout < 0 || c.Floor < 0 || c.Retries < 0 || c.Hold < 0 || c.Grace < 0:
+	case c.Transfers < 0 || c.BoardTransfers < 0 || c.Waiting < 0 || c.Promise < 0 || c.Timeout < 0 || c.Floor < 0 || c.Retries < 0 || c.Hold < 0 || c.Grace < 0:
 		return errors.New("tftp: a limit or a time is negative")
 	}
 	for _, n := range c.Networks {

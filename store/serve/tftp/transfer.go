@@ -20,6 +20,7 @@ const (
 	waiting stage = iota // for its turn
 	opening              // the front end looks for the file
 	held                 // the front end has trouble: the request is tried again
+	crowded              // its file is there, and others get theirs first
 	offered              // answered, and the client has not shown yet that it is there
 	running
 	over
@@ -36,6 +37,9 @@ type transfer struct {
 	stage    stage
 	arrived  instant
 	repeated instant // when the client asked for the last time
+
+	ready opened // while crowded
+	owed  int64  // bytes of a large file that the client does not have yet
 
 	file *serve.File
 	body body
@@ -169,6 +173,9 @@ func (t *transfer) expire(retries int) event {
 	t.sent = t.acked
 	return push
 }
+
+// left is how many bytes the client lacks.
+func (t *transfer) left() int64 { return t.body.size() - t.taken() }
 
 // taken is how many bytes the client has acknowledged.
 func (t *transfer) taken() int64 {
