@@ -3,9 +3,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"text/tabwriter"
@@ -25,6 +27,7 @@ func (r lossRun) rate() float64 { return float64(r.bytes) / r.wall.Seconds() / 1
 // namespace, through 1 % of loss in each direction and 1 ms of delay. The clients compare
 // every byte, and acknowledge again what comes again. The relay counts what a server sends
 // again while the first one or its acknowledgement is on the way: a board may hang on that.
+// Then curl fetches it through 5 % of loss, in 100 s at most.
 func BenchmarkLoss(b *testing.B) {
 	if !inNamespace(b) {
 		return
@@ -57,6 +60,9 @@ func BenchmarkLoss(b *testing.B) {
 		}
 		fmt.Fprintf(out, "%s\t%.2f\t%.1fx\t%d\t%d\t%d\t%d\t%d\t%d\n", s.name, rate, ours/rate, sum.lost, sum.again, sum.needless, sum.repeated, sum.asked, sum.failed)
 	}
+	for _, s := range servers {
+		fmt.Fprintf(out, "curl, 5 %% of loss: %s\t%s\n", s.name, curlThroughLoss(b, s.addr, content))
+	}
 	b.ReportMetric(ours/median(runs["dnsmasq"], lossRun.rate), "x-dnsmasq")
 	b.ReportMetric(0, "ns/op")
 }
@@ -74,4 +80,22 @@ func fetchThroughLoss(b *testing.B, server netip.AddrPort, content []byte) lossR
 		b.Logf("%d failed: %v", r.failed, r.why)
 	}
 	return lossRun{r, way.counts(), way.lost(b)}
+}
+
+// curlThroughLoss says how long curl took, or how far it came.
+func curlThroughLoss(b *testing.B, server netip.AddrPort, content []byte) string {
+	b.Helper()
+	way := newBadWay(b, badness{loss: 50, delay: time.Millisecond}, server)
+	defer way.end(b)
+	file := filepath.Join(b.TempDir(), "got")
+	began := time.Now()
+	err := exec.Command("curl", "-s", "--max-time", "100", "--tftp-blksize", "1468", "-o", file, fmt.Sprintf("tftp://%s//env/bench/small", way.addr())).Run()
+	got, _ := os.ReadFile(file)
+	if err != nil {
+		return fmt.Sprintf("%d of %d bytes, %v", len(got), len(content), err)
+	}
+	if !bytes.Equal(got, content) {
+		b.Errorf("curl got %d bytes, and not the right ones", len(got))
+	}
+	return time.Since(began).Round(100 * time.Millisecond).String()
 }
