@@ -50,7 +50,7 @@ type Config struct {
 	Promise        int64     // bytes of large files at a time on a network without a rate; further ones wait; 1.25 GB
 
 	Timeout time.Duration // until a block without an answer is sent again, before round trips are known; 1 s
-	Floor   time.Duration // the least of it; 100 ms
+	Floor   time.Duration // the least of it, and a quarter of it where packets get lost; 100 ms
 	Retries int           // per block; 7
 	Hold    time.Duration // for a request while the front end has trouble, before the client is told; 3 s
 	Grace   time.Duration // for transfers in progress when the server stops; 5 s
