@@ -78,10 +78,11 @@ func (a *app) writeSDCard(ctx context.Context, b bootFiles, to exportTo) error {
 		if err != nil {
 			return err
 		}
-		if _, err := d.WriteTo(io.MultiWriter(z, blocks)); err != nil {
-			return err
+		_, err = d.WriteTo(io.MultiWriter(z, blocks))
+		if cerr := z.Close(); err == nil {
+			err = cerr
 		}
-		return z.Close()
+		return err
 	})
 	if err != nil {
 		return err

@@ -57,8 +57,8 @@ func NewWriter(w io.Writer, f Format) (io.WriteCloser, error) { return NewWriter
 
 // NewWriterLevel compresses to w as one member. The bytes depend on the input, the level
 // and [Encoder] alone: no time, no name, no number of processors, no way the input was cut
-// into calls. Close ends the member and leaves w open. Formats that can only be read are
-// an error.
+// into calls. Close ends the member and leaves w open. It has to be called in any case: until
+// then w may be written to by a goroutine. Formats that can only be read are an error.
 func NewWriterLevel(w io.Writer, f Format, l Level) (io.WriteCloser, error) {
 	switch f {
 	case None:

@@ -19,10 +19,11 @@ func WritePartLevel(w io.Writer, f codec.Format, l codec.Level, write func(w io.
 	if err != nil {
 		return err
 	}
-	if err := write(z); err != nil {
-		return err
+	err = write(z)
+	if cerr := z.Close(); err == nil {
+		err = cerr
 	}
-	if err := z.Close(); err != nil {
+	if err != nil {
 		return err
 	}
 	_, err = w.Write(make([]byte, Padding(count.n)))

@@ -178,6 +178,7 @@ func (r *repacker) member(ctx context.Context) (bool, error) {
 	last, err := e.run(ctx)
 	r.plan.stats.Plain += e.off
 	if err != nil {
+		e.sink.abandon()
 		return false, err
 	}
 	return last, e.sink.close()

@@ -15,6 +15,7 @@ type sink interface {
 	insert(p []byte) error // bytes that were not there
 	block(b deflate.Block) // of the old data; told before its last byte is kept or dropped
 	close() error
+	abandon() // instead of close after an error: from then on nothing is written
 }
 
 // encodeSink encodes everything.
@@ -28,6 +29,7 @@ func (s encodeSink) insert(p []byte) error { return s.keep(p) }
 func (s encodeSink) drop(int64) error      { return nil }
 func (s encodeSink) block(deflate.Block)   {}
 func (s encodeSink) close() error          { return s.z.Close() }
+func (s encodeSink) abandon()              { s.z.Close() }
 
 // spanSink writes a gzip member out of blocks of the old one. A block is copied where all
 // its bytes stay and all that it refers to precedes it as before; what lies between is
@@ -58,6 +60,8 @@ func newSpanSink(w io.Writer, old io.ReaderAt, l codec.Level, stats *Stats) (*sp
 	out := deflate.NewWriter(w)
 	return &spanSink{w: w, old: old, out: out, enc: codec.NewDeflater(out, l), stats: stats}, nil
 }
+
+func (s *spanSink) abandon() {} // it writes while it is called only
 
 func (s *spanSink) block(b deflate.Block) { s.blocks = append(s.blocks, b) }
 
