@@ -189,7 +189,7 @@ func (before held) wantBack(t *testing.T, boards int) {
 	t.Helper()
 	const remembered = 16 << 10 // of a board
 	var now held
-	for range 120 { // a client whose last packet was lost is waited for 16 s
+	for range 240 { // a client whose last packet was lost is sent it again 7 times, after 5 s each at most
 		if now = holding(t); now.goroutines <= before.goroutines && now.files <= before.files && now.heap <= before.heap+int64(boards*remembered) {
 			t.Logf("held before: %+v, after: %+v", before, now)
 			return
