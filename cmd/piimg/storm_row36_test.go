@@ -187,7 +187,7 @@ func holding(t *testing.T) held {
 // remembers of so many boards: where each was last, and its trail.
 func (before held) wantBack(t *testing.T, boards int) {
 	t.Helper()
-	const remembered = 16 << 10 // of a board
+	const remembered = 24 << 10 // of a board: four boots at most
 	var now held
 	for range 240 { // a client whose last packet was lost is sent it again 7 times, after 5 s each at most
 		if now = holding(t); now.goroutines <= before.goroutines && now.files <= before.files && now.heap <= before.heap+int64(boards*remembered) {
