@@ -37,7 +37,7 @@ func below(n *node, said string) (string, *Error) {
 func unreadable(n *node, rel string, err error) *Error {
 	e := n.mistake("", "%q %s", rel, reason(err))
 	e.Err = err
-	if errors.Is(err, fs.ErrNotExist) && n.doc.dir != "." && !n.doc.source {
+	if errors.Is(err, fs.ErrNotExist) && !n.doc.source {
 		e.Help = "paths are relative to the file that says them, here " + n.doc.file
 	}
 	return e

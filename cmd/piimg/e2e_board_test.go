@@ -3,8 +3,6 @@
 package main
 
 import (
-	"context"
-	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,9 +12,6 @@ import (
 	"piimg/cmd/piimg/config"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/newc"
-	"piimg/store"
-	"piimg/store/env"
-	"piimg/store/mem"
 	"piimg/store/serve"
 )
 
@@ -27,7 +22,7 @@ func TestE2EKernelTakesTheBoardsOwnFiles(t *testing.T) {
 	if len(base)%4 == 0 {
 		base = append(base, 0) // an image that nobody has padded
 	}
-	f := serveImage(t, map[string]string{"config.txt": "initramfs base.gz followkernel\n", "base.gz": string(base)}, config.Serve{
+	f := serveImage(t, map[string][]byte{"config.txt": []byte("initramfs base.gz followkernel\n"), "base.gz": base}, config.Serve{
 		HTTP: "127.0.0.1:0", File: []config.File{
 			{Path: "etc/marker", Content: "overlay"}, {Path: "etc/own/hostname", Mode: "0600", Content: "{{.hostname}}"},
 		},
@@ -55,8 +50,8 @@ func TestE2EBoardSaysThatItIsUp(t *testing.T) {
 	plain, secure := freePort(t, "tcp"), freePort(t, "tcp")
 	_, plainPort, _ := strings.Cut(plain, ":")
 	_, securePort, _ := strings.Cut(secure, ":")
-	f := serveImage(t, map[string]string{
-		"config.txt": "initramfs base.gz followkernel\n", "base.gz": string(base), "cmdline.txt": "console=ttyAMA0 panic=-1 quiet ip=dhcp\n",
+	f := serveImage(t, map[string][]byte{
+		"config.txt": []byte("initramfs base.gz followkernel\n"), "base.gz": base, "cmdline.txt": []byte("console=ttyAMA0 panic=-1 quiet ip=dhcp\n"),
 	}, config.Serve{
 		HTTP: plain, HTTPS: secure, Cert: cert, Key: key, Handover: config.Duration(5 * time.Minute),
 		URL: "http://10.0.2.2:" + plainPort, SecureURL: "https://10.0.2.2:" + securePort, // this host, for QEMU's guests
@@ -77,46 +72,4 @@ func TestE2EBoardSaysThatItIsUp(t *testing.T) {
 	if t.Failed() {
 		t.Log(log)
 	}
-}
-
-// serveImage serves an image of these files, to all boards, until the test ends.
-func serveImage(t *testing.T, files map[string]string, c config.Serve) *frontEnd {
-	t.Helper()
-	s, err := store.Init(t.Context(), mem.New())
-	if err != nil {
-		t.Fatal(err)
-	}
-	put := func(text string) store.Blob {
-		c := store.Bytes([]byte(text))
-		if _, err := s.Blobs().Put(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		return c.Blob()
-	}
-	image := store.Image{Name: "own", Config: put("{}")}
-	for name, text := range files {
-		image.Files = append(image.Files, store.NewFile(name, 0o644, put(text)))
-	}
-	d, err := s.PutImage(t.Context(), image, store.Record{Actor: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := env.Promote(t.Context(), s, env.PromoteOptions{Env: "prod", Image: d, Actor: "test"}); err != nil {
-		t.Fatal(err)
-	}
-	c.Default, c.Cache = "prod", t.TempDir()
-	f, err := openFrontEnd(attach(s), c, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- f.run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return f
 }

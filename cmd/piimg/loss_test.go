@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,8 +10,6 @@ import (
 	"time"
 
 	"piimg/cmd/piimg/config"
-	"piimg/store"
-	"piimg/store/mem"
 	"piimg/store/serve/simpi"
 )
 
@@ -64,27 +60,9 @@ func bootThroughHeavyLoss(t *testing.T, start4 []byte) {
 	}
 }
 
-// serveFiles serves an image of files to all boards until the test ends, at an address of
-// loopback where nothing else is.
+// serveFiles serves an image of files over TFTP, at an address of loopback where nothing
+// else is.
 func serveFiles(t *testing.T, files map[string][]byte) netip.AddrPort {
 	t.Helper()
-	s, err := store.Init(t.Context(), mem.New())
-	if err != nil {
-		t.Fatal(err)
-	}
-	promoteTo(t, s, putFiles(t, s, files))
-	f, err := openFrontEnd(attach(s), config.Serve{TFTP: "127.0.69.1:0", Default: "prod", Cache: t.TempDir()}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- f.run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return f.tftp.Addr()
+	return serveImage(t, files, config.Serve{TFTP: "127.0.69.1:0"}).tftp.Addr()
 }

@@ -82,6 +82,31 @@ func promoteTo(t *testing.T, s *store.Store, image *store.Image) {
 	}
 }
 
+// serveImage serves an image of files to all boards until the test ends.
+func serveImage(t *testing.T, files map[string][]byte, c config.Serve) *frontEnd {
+	t.Helper()
+	s, err := store.Init(t.Context(), mem.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	promoteTo(t, s, putFiles(t, s, files))
+	c.Default, c.Cache = "prod", t.TempDir()
+	f, err := openFrontEnd(attach(s), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- f.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
 // Fifty boards are half-way when an environment is promoted: each gets every file from
 // the image that it began with, and its next boot gets the new one.
 func TestPromoteInMidBootMixesNothing(t *testing.T) {
