@@ -252,7 +252,8 @@ func (i imported) check(ctx context.Context, was board.Assignment, view *foresig
 	if i.options.Keep {
 		own.Mode, own.Env, own.Image = was.Mode, was.Env, was.Image
 	}
-	if wrong := faults(view.check(ctx, i.id, own)); len(wrong) > 0 {
+	wrong, _ := view.check(ctx, i.id, own) // a list may be there before what its boards run
+	if wrong := faults(wrong); len(wrong) > 0 {
 		return hint(fmt.Errorf("board %s could not have %s", i.id, strings.Join(wrong, "; ")), "give it the variable, or set it all the same with --force")
 	}
 	return nil

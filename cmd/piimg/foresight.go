@@ -116,26 +116,29 @@ func (f *foresight) look(ctx context.Context, d store.Digest) (seen, error) {
 		}
 		return text.String(), nil
 	})
+	if err != nil {
+		return seen{}, err
+	}
 	f.views[d] = seen{image, view}
-	return f.views[d], err
+	return f.views[d], nil
 }
 
 // maxText bounds a config.txt or a command line that is read, in bytes.
 const maxText = 1 << 20
 
-// check says which files the board cannot have of what it would get. Secret files are looked
-// at too, if there is a network that may have them. Of what cannot be known it says nothing.
-func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment) error {
+// check says which files the board cannot have of what it would get, and err why that cannot
+// be known. Secret files are looked at too, if there is a network that may have them.
+func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment) (wrong, err error) {
 	addr := netip.Addr{}
 	if len(own.Addresses) > 0 {
 		addr = own.Addresses[0]
 	}
 	p, err := f.prospect(ctx, id, own, addr)
 	if err != nil || p.seen.image == nil || f.conf.Plain {
-		return nil
+		return nil, err
 	}
 	p.visit.Secrets = slices.ContainsFunc(f.rules.Networks, func(n serve.Network) bool { return n.Secrets })
-	return p.seen.view.Check(p.visit)
+	return p.seen.view.Check(p.visit), nil
 }
 
 // faults are the lines of err, which is of several files.
@@ -153,7 +156,11 @@ func (a *app) forewarn(ctx context.Context, s *store.Store, set board.Assignment
 		a.ui.warn("what the board gets is not looked at: %v", err)
 		return
 	}
-	for _, fault := range faults(f.check(ctx, set.Board, set)) {
+	wrong, err := f.check(ctx, set.Board, set)
+	if err != nil {
+		a.ui.warn("what the board gets is not looked at: %v", err)
+	}
+	for _, fault := range faults(wrong) {
 		a.ui.warn("board %s cannot have %s", set.Board, fault)
 	}
 }
@@ -194,12 +201,20 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 	}
 	found := 0
 	for _, id := range slices.Sorted(maps.Keys(known)) {
-		for _, fault := range faults(f.check(ctx, id, known[id])) {
+		wrong, err := f.check(ctx, id, known[id])
+		if err != nil {
+			return fmt.Errorf("what board %s gets: %w", id, err)
+		}
+		for _, fault := range faults(wrong) {
 			found++
 			fmt.Fprintf(a.out, "board %s: %s\n", id, fault)
 		}
 	}
-	for _, fault := range faults(f.checkOthers(ctx)) {
+	wrong, err := f.checkOthers(ctx)
+	if err != nil {
+		return fmt.Errorf("what boards get that nobody has described: %w", err)
+	}
+	for _, fault := range faults(wrong) {
 		found++
 		fmt.Fprintf(a.out, "boards that nobody has described: %s\n", fault)
 	}
@@ -211,13 +226,20 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 }
 
 // checkOthers is check for boards that nobody has described, in each network and in none.
-func (f *foresight) checkOthers(ctx context.Context) error {
-	errs := []error{f.check(ctx, "00000000", board.Assignment{})}
+func (f *foresight) checkOthers(ctx context.Context) (wrong, err error) {
+	some := []board.Assignment{{}}
 	for _, n := range f.rules.Networks {
-		err := f.check(ctx, "00000000", board.Assignment{Details: board.Details{Addresses: []netip.Addr{n.Prefix.Addr()}}})
-		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return e != nil && e.Error() == err.Error() }) {
-			errs = append(errs, err)
+		some = append(some, board.Assignment{Details: board.Details{Addresses: []netip.Addr{n.Prefix.Addr()}}})
+	}
+	var all []error
+	for _, own := range some {
+		wrong, err := f.check(ctx, "00000000", own)
+		if err != nil {
+			return nil, err
+		}
+		if wrong != nil && !slices.ContainsFunc(all, func(e error) bool { return e.Error() == wrong.Error() }) {
+			all = append(all, wrong)
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(all...), nil
 }

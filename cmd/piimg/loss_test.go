@@ -25,7 +25,11 @@ func TestLossOneTransferEndsInSeconds(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "vmlinuz")
 	began := time.Now()
 	command(t, "curl", "-sS", "--max-time", "60", "--tftp-blksize", "1468", "-o", file, fmt.Sprintf("tftp://%s//env/prod/vmlinuz", way.addr()))
-	t.Logf("%s; %d packets were lost, %+v", time.Since(began).Round(time.Millisecond), way.lost(t), way.counts())
+	lost := way.lost(t)
+	t.Logf("%s; %d packets were lost, %+v", time.Since(began).Round(time.Millisecond), lost, way.counts())
+	if lost == 0 {
+		t.Error("the network was a good one")
+	}
 	if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, body) {
 		t.Errorf("%d bytes came, and not the right ones: %v", len(got), err)
 	}
@@ -54,7 +58,11 @@ func bootThroughHeavyLoss(t *testing.T, start4 []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("half in %s, all in %s, %d packets were lost, %+v", figures.BootP50, figures.BootMax, way.lost(t), way.counts())
+	lost := way.lost(t)
+	t.Logf("half in %s, all in %s, %d packets were lost, %+v", figures.BootP50, figures.BootMax, lost, way.counts())
+	if lost == 0 {
+		t.Error("the network was a good one")
+	}
 	if figures.Booted != boards {
 		t.Errorf("%d of %d boards have booted: %+v", figures.Booted, boards, figures.Problems)
 	}

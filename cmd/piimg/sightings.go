@@ -24,9 +24,11 @@ import (
 type sightings struct {
 	cache string
 	from  []string // URLs; none for this host
+	said  map[string]bool // what was warned of: whoever follows asks every second
 }
 
 func (s *sightings) flags(c *cobra.Command) {
+	s.said = map[string]bool{}
 	c.Flags().StringVar(&s.cache, "cache", "", "folder of piimg serve")
 	c.Flags().StringSliceVar(&s.from, "from", nil, "ask these front ends instead, such as http://rack-a1:8080,http://rack-a2:8080")
 	c.MarkFlagsMutuallyExclusive("cache", "from")
@@ -50,7 +52,7 @@ func (a *app) latest(ctx context.Context, s sightings) (map[string]serve.Boot, e
 		}
 		return all, err
 	}
-	found, err := a.ask(ctx, s.from, "")
+	found, err := a.ask(ctx, s, "")
 	for _, b := range found {
 		if was, ok := all[b.Board]; !ok || b.Seen.After(was.Seen) {
 			all[b.Board] = b
@@ -67,7 +69,7 @@ func (a *app) boots(ctx context.Context, s sightings, id string) ([]serve.Boot, 
 	if len(s.from) == 0 {
 		boots, err = a.bootsHere(ctx, s.cache, id)
 	} else {
-		boots, err = a.ask(ctx, s.from, "/"+id)
+		boots, err = a.ask(ctx, s, "/"+id)
 	}
 	if err == nil && len(boots) == 0 {
 		err = hint(fmt.Errorf("board %s was not seen here: %w", id, fs.ErrNotExist), "piimg boards lists those that were; --from asks front ends elsewhere")
@@ -108,7 +110,8 @@ func (a *app) bootsHere(ctx context.Context, cache, id string) ([]serve.Boot, er
 
 // ask asks front ends for what they know below serve.BoardsPath, and says of each boot whom
 // it is from. Where some do not answer, it warns, and it is an error where none does.
-func (a *app) ask(ctx context.Context, urls []string, path string) ([]serve.Boot, error) {
+func (a *app) ask(ctx context.Context, s sightings, path string) ([]serve.Boot, error) {
+	urls := s.from
 	type answer struct {
 		boots []serve.Boot
 		err   error
@@ -137,7 +140,10 @@ func (a *app) ask(ctx context.Context, urls []string, path string) ([]serve.Boot
 		return nil, cmp.Or(ctx.Err(), failed[0])
 	}
 	for _, err := range failed {
-		a.ui.warn("%v", err)
+		if !s.said[err.Error()] {
+			s.said[err.Error()] = true
+			a.ui.warn("%v", err)
+		}
 	}
 	return all, nil
 }
@@ -149,6 +155,9 @@ const (
 
 // askFront asks one front end. A board that it has never seen has no boots.
 func askFront(ctx context.Context, base, path string) ([]serve.Boot, error) {
+	if strings.Contains(base, "@") {
+		return nil, usageError{errors.New("--from: write http://front-end:8080, without a user or a password")}
+	}
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, usageError{fmt.Errorf("--from %s: write http://front-end:8080", base)}

@@ -44,8 +44,10 @@ func (c Cache) ReadHash(base io.ReaderAt, size int64, l initrd.Limits) (*initrd.
 		return nil, nil, err
 	}
 	name := c.name(h.Sum(nil), l)
-	if t, ok := load(name); ok && c.Dir != "" {
-		return t, h, nil
+	if c.Dir != "" {
+		if t, ok := load(name); ok {
+			return t, h, nil
+		}
 	}
 	again := sha256.New()
 	t, err := initrd.ReadTree(io.TeeReader(io.NewSectionReader(base, 0, size), again), l)

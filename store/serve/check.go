@@ -66,6 +66,7 @@ func (f *Front) describe(st *station, s *session, img *image) {
 	s.Warning = oneLine(wrong)
 	if told := f.lastDescription(st, s, img); told != nil {
 		s.Told = told
+		f.sayWhereSecretsAre(s)
 		s.Warning += "; what was known of the board at its last boot is used"
 	}
 	f.counts.unmade.Inc()
@@ -85,6 +86,7 @@ func (f *Front) lastDescription(st *station, s *session, img *image) *Assignment
 	told.Labels, told.Vars, told.Also, told.Addresses = last.Told.Labels, last.Told.Vars, last.Told.Also, last.Told.Addresses
 	again := *s
 	again.Told = &told
+	f.sayWhereSecretsAre(&again)
 	if f.rendererOf(st, &again, img).check() != nil {
 		return nil
 	}
@@ -134,6 +136,7 @@ func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool)
 	if f.cfg.URL != nil {
 		s.URL = f.cfg.URL(s.Addr)
 	}
+	f.sayWhereSecretsAre(s)
 	c := checked{a, s.Image, f.rendererOf(&station{id: id}, s, img).check()}
 	if c.wrong != nil && fmt.Sprint(c.wrong) != fmt.Sprint(was.wrong) {
 		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", oneLine(c.wrong))

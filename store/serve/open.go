@@ -185,11 +185,17 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	if err != nil {
 		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
 	}
+	f.sayWhereSecretsAre(s)
 	f.describe(st, s, img)
-	if f.cfg.Handover > 0 && f.cfg.SecretsURL != nil && f.withheld(s) > 0 {
-		s.Secrets = f.cfg.SecretsURL(addr)
-	}
 	return img, s, nil
+}
+
+// sayWhereSecretsAre tells s from where the board gets the files that are withheld from it.
+func (f *Front) sayWhereSecretsAre(s *session) {
+	s.Secrets = ""
+	if f.cfg.Handover > 0 && f.cfg.SecretsURL != nil && f.withheld(s) > 0 {
+		s.Secrets = f.cfg.SecretsURL(s.Addr)
+	}
 }
 
 // begin opens the session s.

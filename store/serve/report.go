@@ -44,11 +44,14 @@ func (r *report) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	kind, doc, err := "application/json", []byte(nil), fs.ErrNotExist
 	below, seen := strings.CutPrefix(q.URL.Path, BoardsPath)
 	switch {
-	case q.Method != http.MethodPost && seen && r.share:
+	case q.Method != http.MethodPost && seen && !r.share:
+		http.Error(w, "not shared", http.StatusNotFound) // not JSON: nothing is said of any board
+		return
+	case q.Method != http.MethodPost && seen:
 		doc, err = r.boards(below)
 	case q.Method == http.MethodPost && q.URL.Path == ReportPath:
 		kind = "text/plain; charset=utf-8"
-		doc, err = []byte("ok\n"), r.front.alive(bearer(q), clientOf(q))
+		doc, err = []byte("ok\n"), r.front.alive(bearer(q), clientOf(q), protocol(q))
 	case q.Method == http.MethodPost && q.URL.Path == SecretsPath && q.TLS != nil:
 		kind = "application/x-cpio"
 		doc, err = r.front.handOver(q.Context(), bearer(q), clientOf(q))
@@ -86,6 +89,13 @@ func (r *report) refusal(q *http.Request, err error) (int, []byte) {
 func bearer(q *http.Request) string {
 	token, _ := strings.CutPrefix(q.Header.Get("Authorization"), "Bearer ")
 	return strings.TrimSpace(token)
+}
+
+func protocol(q *http.Request) string {
+	if q.TLS != nil {
+		return "https"
+	}
+	return "http"
 }
 
 func clientOf(q *http.Request) netip.AddrPort {

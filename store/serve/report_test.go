@@ -65,4 +65,10 @@ func TestReport(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, text)
 		}
 	}
+	// What is not shared is not the answer of one that has seen nothing.
+	rec := httptest.NewRecorder()
+	w.front.Report(false).ServeHTTP(rec, httptest.NewRequest("GET", serve.BoardsPath, nil))
+	if kind := rec.Header().Get("Content-Type"); rec.Code != 404 || kind == "application/json" {
+		t.Errorf("not shared: %d as %s", rec.Code, kind)
+	}
 }

@@ -41,13 +41,13 @@ func (f *Front) redeem(token string) (*station, *session, error) {
 }
 
 // reported is a request that a board has shown its token with.
-func (f *Front) reported(name string, client netip.AddrPort, r Result) Event {
-	return Event{Time: f.cfg.Now(), Name: name, Protocol: "http", Client: client, Result: r}
+func (f *Front) reported(name, protocol string, client netip.AddrPort, r Result) Event {
+	return Event{Time: f.cfg.Now(), Name: name, Protocol: protocol, Client: client, Result: r}
 }
 
 // alive takes a board's word that it is up, and runs what its session has delivered. Only the
 // first time in a session counts.
-func (f *Front) alive(token string, client netip.AddrPort) error {
+func (f *Front) alive(token string, client netip.AddrPort, protocol string) error {
 	st, s, err := f.redeem(token)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (f *Front) alive(token string, client netip.AddrPort) error {
 	f.counts.alive.Inc()
 	if b := st.trail.of(s); b != nil {
 		b.Milestone = Alive
-		b.note(f.reported("report", client, OK))
+		b.note(f.reported("report", protocol, client, OK))
 		st.dirty = true
 	}
 	f.log.Info("board is up", "board", st.id, "client", client, "image", s.Image, "env", s.Env, "after", f.cfg.Now().Sub(s.Opened))
@@ -97,7 +97,7 @@ func (f *Front) handOver(ctx context.Context, token string, client netip.AddrPor
 		board = st.id
 		st.mu.Lock()
 		if b := st.trail.of(s); b != nil {
-			b.note(f.reported("report/secrets", client, event))
+			b.note(f.reported("report/secrets", "https", client, event))
 			st.dirty = true
 		}
 		st.mu.Unlock()
