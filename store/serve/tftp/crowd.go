@@ -16,10 +16,10 @@ const (
 )
 
 // crowd keeps a network from being shared by so many large files that nobody has one in
-// time: the firmware gives a file up after 30 s, and boards that were started together
-// would all miss that together, again and again. A large file is begun
-// only where it and what is left of the others takes the network some seconds. The other
-// requests wait without an answer, as for a turn.
+// time: the firmware gives a file up after 30 s, and boards that were started together would
+// all miss that together, again and again. A large file is begun only where it and what is
+// left of the others takes the network some seconds. The other requests wait without an
+// answer, as for a turn.
 type crowd struct {
 	floor   int64       // bytes that may be promised whatever the rate is
 	owed    int64       // bytes of large files that were begun and are not acknowledged

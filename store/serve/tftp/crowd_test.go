@@ -91,3 +91,44 @@ func TestCrowdGivesWay(t *testing.T) {
 	s.wantAll(body)
 	s.wantIdle()
 }
+
+// TestCrowdKeepsNoDebts: clients that probe, give up, start over, ask in netascii or with a
+// window, through losses: what was promised to them is forgotten.
+func TestCrowdKeepsNoDebts(t *testing.T) {
+	body := servetest.Pattern(1<<20 + 5)
+	s := newSim(t, Config{Promise: int64(2 * len(body))}, 3, map[string][]byte{"vmlinuz": body})
+	s.loss, s.double, s.delay = 0.02, 0.02, time.Millisecond
+	for n := range 60 {
+		c := s.pi(n, simFile)
+		switch n % 6 {
+		case 1:
+			c = s.client(n, simFile, 1468, 16, "blksize", "1468", "windowsize", "16")
+		case 2:
+			c.ask = bytes.Replace(c.ask, []byte("octet"), []byte("netascii"), 1)
+		}
+		s.after(time.Duration(s.rng.Int64N(int64(5*time.Second))), c.start)
+		stop := time.Duration(s.rng.Int64N(int64(20 * time.Second)))
+		switch n % 6 {
+		case 3: // it has seen enough
+			s.after(stop, func() {
+				c.err = "probed"
+				s.send(c.self, []byte{0, opERROR, 0, 0, 'x', 0}, func(int) {})
+			})
+		case 4: // it is switched off
+			s.after(stop, func() { c.err = "off" })
+		case 5: // it is switched off and on, and asks from the same port
+			s.after(stop, func() {
+				c.done, c.last, c.err = false, 0, ""
+				c.got.Reset()
+				c.start()
+			})
+		}
+	}
+	s.run(3 * time.Minute)
+	for n, c := range s.clients {
+		if !c.done && c.err == "" {
+			t.Errorf("client %s waits", n.addrPort())
+		}
+	}
+	s.wantIdle()
+}
