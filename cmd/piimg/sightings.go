@@ -23,7 +23,7 @@ import (
 // sightings say what front ends have seen of boards: those of this host, or those at from.
 type sightings struct {
 	cache string
-	from  []string // URLs; none for this host
+	from  []string        // URLs; none for this host
 	said  map[string]bool // what was warned of: whoever follows asks every second
 }
 

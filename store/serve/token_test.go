@@ -171,7 +171,7 @@ func TestHandOver(t *testing.T) {
 			t.Errorf("%s is in the log or in a metric:\n%s", secret, log)
 		}
 	}
-	if !strings.Contains(log.String(), `msg="secret files were asked for" board=91cdf03d client=10.1.2.3:49152 result=ok`) {
+	if !strings.Contains(log.String(), `msg="secret files are handed over" board=91cdf03d client=10.1.2.3:49152 result=ok`) {
 		t.Errorf("log:\n%s", log)
 	}
 	events := 0
