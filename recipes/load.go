@@ -15,6 +15,10 @@ type LoadOptions struct {
 	// Epoch, where it is set, is used in place of the recipe's: the caller's
 	// SOURCE_DATE_EPOCH, in Unix seconds.
 	Epoch *int64
+
+	// Rules are the ids of the linter's rules, which is what a recipe can ignore. Where they
+	// are nil, what it ignores is not checked.
+	Rules []string
 }
 
 // Load reads the recipe in file, and what it extends, and checks everything that can be
@@ -41,7 +45,7 @@ func (o LoadOptions) Load(file string) (*Recipe, error) {
 		return nil, l.errs.err(l.files())
 	}
 	all := l.merged()
-	r := &reader{root: root, boards: boards, errs: l.errs}
+	r := &reader{root: root, boards: boards, rules: o.Rules, errs: l.errs}
 	recipe := r.recipe(all)
 	recipe.File = file
 	recipe.where = map[string]Pos{}
@@ -117,6 +121,7 @@ func (r *reader) recipe(all *node) *Recipe {
 	out.Firmware = r.firmware(t, out.Boards)
 	out.Config = r.config(t.get("config"))
 	out.Output = r.output(r.open(t.get("output")))
+	out.Lint = r.lint(r.open(t.get("lint")))
 	uroot := t.get("uroot")
 	if n := t.get("initramfs"); n != nil {
 		out.Initramfs = r.initramfs(r.open(n), uroot != nil)

@@ -380,6 +380,35 @@ type = "fifo"
 	}
 }
 
+// TestIgnoredRules: tables of rules merge, a later reason replaces an earlier one, Show prints
+// all of it, and a table without rules is as none.
+func TestIgnoredRules(t *testing.T) {
+	laySmall(t, map[string]string{
+		"base.toml":  small + "[lint]\nignore = { P04 = \"ours\", P14 = \" not ours \" }\n",
+		"small.toml": "extends = \"base.toml\"\n[lint.ignore]\nP04 = \"measured\"\nP26 = \"on paper\"\n",
+		"none.toml":  small + "[lint]\n[lint.ignore]\n",
+	})
+	got := mustLoad(t, "small.toml")
+	want := map[string]string{"P04": "measured", "P14": "not ours", "P26": "on paper"}
+	if diff := cmp.Diff(want, got.Ignored()); diff != "" {
+		t.Errorf("Load (-want +got):\n%s", diff)
+	}
+	if p := got.Pos("lint.ignore.P04").String(); p != "small.toml:3" {
+		t.Errorf("P04 is at %s", p)
+	}
+	var b bytes.Buffer
+	if err := got.Show(&b); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "shown.toml", b.String())
+	if diff := cmp.Diff(canonical(t, "small.toml"), canonical(t, "shown.toml")); diff != "" {
+		t.Errorf("Show loses something (-want +got):\n%s", diff)
+	}
+	if text := canonical(t, "none.toml"); strings.Contains(text, "lint") {
+		t.Errorf("a table without rules is %s", text)
+	}
+}
+
 // TestOutput loads what is said of a card, as text and as Show prints it.
 func TestOutput(t *testing.T) {
 	laySmall(t, map[string]string{"small.toml": small + "[output]\nsdcard_img = true\nsdcard_size = \"2048M\"\nsdcard_label = \"LAB_1\"\n"})

@@ -11,6 +11,7 @@ import (
 type reader struct {
 	root    *os.Root // folder of the main recipe
 	boards  []Board  // all that piimg knows
+	rules   []string // ids that the linter knows; nil if nobody says
 	sources map[string]Source
 	broken  map[string]bool // sources that are declared, but wrongly
 	errs    Errors

@@ -32,6 +32,7 @@ type Recipe struct {
 	URoot      *URoot            `json:"uroot,omitempty"`
 	Buildroot  *Buildroot        `json:"buildroot,omitempty"`
 	Output     *Output           `json:"output,omitempty"`
+	Lint       *Lint             `json:"lint,omitempty"`
 
 	where map[string]Pos // key path, such as "initramfs.file[2].mode", to its place
 }

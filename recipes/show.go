@@ -104,6 +104,12 @@ func (s *show) recipe() {
 		s.text("init", u.Init)
 		s.text("shell", u.Shell)
 	}
+	if ignored := r.Ignored(); len(ignored) > 0 {
+		s.table("lint.ignore")
+		for _, rule := range slices.Sorted(maps.Keys(ignored)) {
+			s.text(rule, ignored[rule])
+		}
+	}
 }
 
 func (s *show) dtb(d DTB) {

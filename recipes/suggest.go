@@ -15,6 +15,18 @@ func suggest(word, what string, known []string) string {
 	return fmt.Sprintf("known %s: %s", what, strings.Join(slices.Sorted(slices.Values(known)), ", "))
 }
 
+// suggestID is suggest for ids, of which none that is as near is likelier than another.
+func suggestID(id, what string, known []string) string {
+	near := nearby(id, known)
+	if len(near) == 0 {
+		return suggest(id, what, known)
+	}
+	for n, k := range near {
+		near[n] = quote(k)
+	}
+	return "did you mean " + strings.Join(near, " or ") + "?"
+}
+
 // didYouMean is a hint with the one of known that is nearest to word, and nothing where
 // none is near: one letter in three may be wrong.
 func didYouMean(word string, known []string) string {
@@ -25,10 +37,23 @@ func didYouMean(word string, known []string) string {
 }
 
 func nearest(word string, known []string) string {
-	best, least := "", (len(word)+2)/3+1
+	for _, k := range nearby(word, known) {
+		return k
+	}
+	return ""
+}
+
+// nearby are those of known that are nearest to word, in order.
+func nearby(word string, known []string) []string {
+	var best []string
+	least := (len(word) + 2) / 3
 	for _, k := range slices.Sorted(slices.Values(known)) {
-		if d := distance(strings.ToLower(word), strings.ToLower(k)); d < least {
-			best, least = k, d
+		d := distance(strings.ToLower(word), strings.ToLower(k))
+		if d < least {
+			best, least = nil, d
+		}
+		if d == least {
+			best = append(best, k)
 		}
 	}
 	return best

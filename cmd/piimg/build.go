@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
 	"piimg/pipeline"
+	"piimg/pipeline/lint"
 	"piimg/store"
 )
 
@@ -66,11 +68,12 @@ func buildFlags(c *cobra.Command, o *buildOptions) {
 
 // built is the result of a build.
 type built struct {
-	Image    store.Digest `json:"image"`
-	Ran      []string     `json:"ran"`
-	Hits     []string     `json:"unchanged"`
-	Wrote    int64        `json:"wrote"`
-	Warnings int          `json:"warnings"`
+	Image    store.Digest   `json:"image"`
+	Ran      []string       `json:"ran"`
+	Hits     []string       `json:"unchanged"`
+	Wrote    int64          `json:"wrote"`
+	Warnings int            `json:"warnings"`
+	Ignored  []lint.Finding `json:"ignored,omitempty"`
 }
 
 // runBuild builds, lints and publishes.
@@ -90,7 +93,8 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if err != nil {
 		return nil, err
 	}
-	if err := a.report(image.Name, findings); err != nil {
+	a.warnIdle(w.recipe, lint.Ignore(findings, w.recipe.Ignored()))
+	if err := a.report(w.recipe, findings); err != nil {
 		return nil, err
 	}
 	digest, err := lease.PutImage(ctx, image, store.Record{
@@ -105,7 +109,9 @@ func runBuild(ctx context.Context, a *app, file string, o buildOptions) (*built,
 	if o := w.recipe.Output; o != nil && o.SDCardImg {
 		a.ui.say("a card of it: piimg export %[1]s --sdcard FILE, or piimg write %[1]s DEVICE", digest.Hex()[:12])
 	}
-	return &built{digest, made.Ran, made.Hits, made.Wrote, len(findings)}, nil
+	_, warnings := count(findings)
+	ignored := slices.DeleteFunc(findings, func(f lint.Finding) bool { return f.Ignored == "" })
+	return &built{digest, made.Ran, made.Hits, made.Wrote, warnings, ignored}, nil
 }
 
 // build runs the plan and makes up the image.

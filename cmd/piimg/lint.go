@@ -29,7 +29,10 @@ func newLint(a *app) *cobra.Command {
 would miss: files, overlays, matching firmware, a kernel that it can start, and what its
 TFTP client can carry. A recipe is built first, without publishing it. Boards are those
 of the recipe or image, or those that --board names, as it has to for a folder, such as
-the root of another TFTP server.` + "\n" + exitCodes,
+the root of another TFTP server.
+
+Where a rule is wrong for some boards, their recipe says so in its [lint.ignore] table,
+with the reason: P04 = "why". What it finds is shown as ignored and does not count.` + "\n" + exitCodes,
 		Example: `  piimg lint recipes/quickstart.toml
   piimg lint prod
   piimg lint --board pi4b --board cm4 /srv/tftp/91cdf03d
@@ -79,58 +82,92 @@ func runLint(ctx context.Context, a *app, what string, o lintOptions) ([]lint.Fi
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
-	files, own, target, err := a.toLint(ctx, what, o.buildOptions)
+	it, err := a.toLint(ctx, what, o.buildOptions)
 	if err != nil {
 		return nil, nil, err
 	}
 	if o.boardKey != "" {
-		if target.BootKey, err = boardKey(o.boardKey); err != nil {
+		if it.target.BootKey, err = boardKey(o.boardKey); err != nil {
 			return nil, nil, err
 		}
 	}
-	if len(boards) == 0 {
-		boards = own
+	others := len(boards) > 0
+	if !others {
+		boards = it.boards
 	}
 	if len(boards) == 0 {
 		return nil, nil, hint(usageError{fmt.Errorf("lint %s: say which boards it is for", what)}, "piimg lint --board pi4b %s", what)
 	}
-	findings, err := lintFiles(ctx, files, boards, target)
-	return findings, boards, err
+	findings, err := lintFiles(ctx, it.files, boards, it.target)
+	if err != nil {
+		return nil, nil, err
+	}
+	idle := lint.Ignore(findings, it.recipe.Ignored())
+	if !others { // what a rule finds for other boards says nothing about the recipe
+		a.warnIdle(it.recipe, idle)
+	}
+	return findings, boards, nil
 }
 
-// toLint opens what is to be checked, with the boards and the rest of the target that it
-// says itself that it is for.
-func (a *app) toLint(ctx context.Context, what string, o buildOptions) (fs.FS, []recipes.Board, lint.Target, error) {
+// linted is what is to be checked, with the boards and the rest of the target that it says
+// itself that it is for.
+type linted struct {
+	files  fs.FS
+	boards []recipes.Board
+	target lint.Target
+	recipe *recipes.Recipe // an empty one where there is none
+}
+
+// toLint opens what is to be checked.
+func (a *app) toLint(ctx context.Context, what string, o buildOptions) (linted, error) {
 	info, err := os.Stat(what)
 	switch {
 	case err == nil && info.IsDir():
-		return os.DirFS(what), nil, lint.Target{}, nil
+		return linted{files: os.DirFS(what), recipe: &recipes.Recipe{}}, nil
 	case err == nil || strings.HasSuffix(what, ".toml"):
-		_, w, err := a.bench(ctx, what, o)
-		if err != nil {
-			return nil, nil, lint.Target{}, err
-		}
-		i, _, err := w.build(ctx)
-		if err != nil {
-			return nil, nil, lint.Target{}, err
-		}
-		target, err := w.lintTarget()
-		return pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, target, err
+		return a.recipeToLint(ctx, what, o)
 	}
 	s, err := a.openStore(ctx)
 	if err != nil {
-		return nil, nil, lint.Target{}, err
+		return linted{}, err
 	}
 	i, c, err := readImage(ctx, s, what)
 	if err != nil {
-		return nil, nil, lint.Target{}, err
+		return linted{}, err
 	}
 	r, err := recipeOf(c)
 	if err != nil {
-		return nil, nil, lint.Target{}, err
+		return linted{}, err
 	}
 	boards, err := boardsByName(c.Boards)
-	return pipeline.FS(ctx, s, i.Files), boards, lintTarget(r), err
+	return linted{pipeline.FS(ctx, s, i.Files), boards, lintTarget(r), r}, err
+}
+
+// recipeToLint builds the recipe in file.
+func (a *app) recipeToLint(ctx context.Context, file string, o buildOptions) (linted, error) {
+	_, w, err := a.bench(ctx, file, o)
+	if err != nil {
+		return linted{}, err
+	}
+	i, _, err := w.build(ctx)
+	if err != nil {
+		return linted{}, err
+	}
+	target, err := w.lintTarget()
+	return linted{pipeline.FS(ctx, w.pipeline.Read(), i.Files), w.boards, target, w.recipe}, err
+}
+
+// warnIdle warns of rules that a recipe ignores though they find nothing. That of an image has
+// no places, and its file need not be here.
+func (a *app) warnIdle(r *recipes.Recipe, idle []string) {
+	for _, rule := range idle {
+		place := ""
+		if r.File != "" {
+			key := "lint.ignore." + rule
+			place = fmt.Sprintf("%s: %s: ", r.Pos(key), key)
+		}
+		a.ui.warn("%signored rule %s found nothing: remove it", place, rule)
+	}
 }
 
 // lintTarget is what a recipe says of what it is for, besides the boards.
@@ -231,7 +268,8 @@ func lintFiles(ctx context.Context, files fs.FS, boards []recipes.Board, t lint.
 	return findings, nil
 }
 
-// printFindings writes a line for each finding, and one for its hint.
+// printFindings writes a line for each finding, and one for its hint, or for the reason why
+// it does not count.
 func (a *app) printFindings(findings []lint.Finding, line func(string)) {
 	for _, f := range findings {
 		where := f.File
@@ -242,33 +280,43 @@ func (a *app) printFindings(findings []lint.Finding, line func(string)) {
 		if len(f.Boards) > 0 {
 			boards = " (" + strings.Join(f.Boards, ", ") + ")"
 		}
-		line(fmt.Sprintf("%s %s %s: %s%s", f.Rule, f.Level, where, f.Message, boards))
-		if f.Hint != "" {
-			line("    hint: " + f.Hint)
+		level, below, text := string(f.Level), "hint", f.Hint
+		if f.Ignored != "" {
+			level, below, text = "ignored", "reason", printable(f.Ignored)
+		}
+		line(fmt.Sprintf("%s %s %s: %s%s", f.Rule, level, where, f.Message, boards))
+		if text != "" {
+			line("    " + below + ": " + text)
 		}
 	}
 }
 
+// count counts the findings that are not ignored.
 func count(findings []lint.Finding) (errors, warnings int) {
 	for _, f := range findings {
-		if f.Level == lint.Error {
+		switch {
+		case f.Ignored != "":
+		case f.Level == lint.Error:
 			errors++
-		} else {
+		default:
 			warnings++
 		}
 	}
 	return errors, warnings
 }
 
-// report shows the findings of a build of name, and is an error where one of them is.
-func (a *app) report(name string, findings []lint.Finding) error {
+// report shows the findings of a build, and is an error where one of them is.
+func (a *app) report(r *recipes.Recipe, findings []lint.Finding) error {
 	a.printFindings(findings, func(text string) { a.ui.say("%s", text) })
 	errors, _ := count(findings)
+	var err error
 	switch errors {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("%s is not published: 1 of the %w above is an error", name, errFindings)
+		err = fmt.Errorf("%s is not published: 1 of the %w above is an error", r.Name, errFindings)
+	default:
+		err = fmt.Errorf("%s is not published: %d of the %w above are errors", r.Name, errors, errFindings)
 	}
-	return fmt.Errorf("%s is not published: %d of the %w above are errors", name, errors, errFindings)
+	return hint(err, "where a rule is wrong for your boards, [lint.ignore] in the recipe takes it, with the reason")
 }

@@ -77,6 +77,9 @@ func (a *app) printImage(i *store.Image, c pipeline.Config) error {
 	if o := r.Output; o != nil && o.SDCardImg {
 		fmt.Fprintf(a.out, "card     %s\n", cardText(*o))
 	}
+	for _, rule := range slices.Sorted(maps.Keys(r.Ignored())) {
+		fmt.Fprintf(a.out, "ignored  %s %s\n", printable(rule), printable(r.Ignored()[rule]))
+	}
 	fmt.Fprintln(a.out)
 	return table(a.out, "SIZE\tDIGEST\tFILE", func(line func(string, ...any)) {
 		var total int64

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"piimg/pipeline"
+	"piimg/pipeline/lint"
 	"piimg/pipeline/sources"
 	"piimg/pipeline/stages"
 	"piimg/recipes"
@@ -42,7 +43,7 @@ func (a *app) loadRecipe(file string) (*recipes.Recipe, []recipes.Board, error) 
 	if base, ok := strings.CutSuffix(file, ".lock"); ok {
 		return nil, nil, hint(usageError{fmt.Errorf("%s is a lock file, not a recipe", file)}, "its recipe is %s.toml", base)
 	}
-	var o recipes.LoadOptions
+	o := recipes.LoadOptions{Rules: lint.IDs()}
 	if text := a.getenv("SOURCE_DATE_EPOCH"); text != "" {
 		epoch, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {

@@ -54,6 +54,8 @@ type Finding struct {
 	Line    int      `json:"line,omitempty"`   // in File, from 1 on; 0 if it concerns the whole file
 	Message string   `json:"message"`
 	Hint    string   `json:"hint,omitempty"` // what to do; may be empty
+
+	Ignored string `json:"ignored,omitempty"` // why it does not count; "" if it does: see [Ignore]
 }
 
 // Check runs every rule over files, once for each board where the rule depends on it. The

@@ -695,3 +695,19 @@ func TestReadme(t *testing.T) {
 		t.Errorf("rules of the package and of README.md (-package +README.md):\n%s", diff)
 	}
 }
+
+// TestIgnore: all findings of a rule are ignored, and those of no other.
+func TestIgnore(t *testing.T) {
+	findings := []Finding{{Rule: "P04", Level: Error}, {Rule: "P04", Level: Warning}, {Rule: "P14", Level: Warning}}
+	idle := Ignore(findings, map[string]string{"P26": "b", "P04": "ours", "P05": "a"})
+	want := []Finding{{Rule: "P04", Level: Error, Ignored: "ours"}, {Rule: "P04", Level: Warning, Ignored: "ours"}, {Rule: "P14", Level: Warning}}
+	if diff := cmp.Diff(want, findings); diff != "" {
+		t.Errorf("Ignore (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"P05", "P26"}, idle); diff != "" {
+		t.Errorf("found nothing (-want +got):\n%s", diff)
+	}
+	if idle := Ignore(findings, nil); idle != nil || findings[0].Ignored != "" {
+		t.Errorf("nothing to ignore: %q, %+v", idle, findings)
+	}
+}

@@ -46,6 +46,15 @@ var rules = []Rule{
 // Rules are all rules, by id.
 func Rules() []Rule { return slices.Clone(rules) }
 
+// IDs are the ids of all rules.
+func IDs() []string {
+	ids := make([]string, len(rules))
+	for n, rule := range rules {
+		ids[n] = rule.ID
+	}
+	return ids
+}
+
 func (rule Rule) run(r *report, img *image, views []*view) {
 	r.rule, r.board = rule.ID, ""
 	if rule.image != nil {
