@@ -354,6 +354,9 @@ owner = "1000:1001"
 [[initramfs.node]]
 path = "run/initctl"
 type = "fifo"
+[initramfs.limits]
+ratio = 900
+size = 1073741824
 `})
 	got := mustLoad(t, "small.toml")
 	want := &Initramfs{
@@ -365,6 +368,7 @@ type = "fifo"
 		Renames: []Rename{{"sbin/init.real", "sbin/init", "initramfs.rename[0]"}},
 		Chmods:  []Chmod{{"usr/bin/*", 0o700, "initramfs.chmod[0]"}},
 		Chowns:  []Chown{{"home/pi/**", 1000, 1001, "initramfs.chown[0]"}},
+		Limits:  Limits{Ratio: 900, Size: 1 << 30},
 	}
 	if diff := cmp.Diff(want, got.Initramfs); diff != "" {
 		t.Errorf("Load (-want +got):\n%s", diff)

@@ -195,12 +195,26 @@ func (s *show) initramfs(i *Initramfs) {
 		s.perm(n.Mode, n.UID, n.GID)
 	}
 	s.edits(i)
+	s.limits(i.Limits)
 	if m := i.Modules; m != nil {
 		s.table("initramfs.modules")
 		s.text("from", m.From)
 		s.text("path", m.Path)
 		s.list("select", m.Select)
 		s.line("decompress", fmt.Sprint(m.Decompress))
+	}
+}
+
+func (s *show) limits(l Limits) {
+	if l == (Limits{}) {
+		return
+	}
+	s.table("initramfs.limits")
+	limits := l.ByName()
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if v := *limits[name].To; v > 0 {
+			s.line(name, fmt.Sprint(v))
+		}
 	}
 }
 
