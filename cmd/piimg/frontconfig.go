@@ -14,8 +14,7 @@ import (
 
 // policyOf is what a configuration says of boards.
 func policyOf(c config.Serve) (serve.Policy, error) {
-	rules := rulesOf(c)
-	p := serve.Policy{Rules: rules.Rules, Networks: rules.Networks, Default: rules.Default}
+	p := serve.Policy{Rules: rulesOf(c)}
 	var err error
 	if p.Addresses, err = addressesOf(c); err == nil {
 		p.Files, err = filesOf(c)

@@ -46,6 +46,6 @@ func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.F
 			log.Error("the configuration is not taken, what held before goes on to hold", "err", err)
 			continue
 		}
-		log.Info("the configuration was read again", "rules", len(policy.Rules), "networks", len(policy.Networks), "files", len(policy.Files))
+		log.Info("the configuration was read again", "rules", len(policy.Rules.Rules), "networks", len(policy.Networks), "files", len(policy.Files))
 	}
 }

@@ -182,7 +182,7 @@ func (f fleet) Head(ctx context.Context, name string, _ serve.Head) (serve.Head,
 // serve is a front end over w with its cache in dir.
 func (w *world) serve(dir string) *serve.Front {
 	w.t.Helper()
-	f, err := serve.New(serve.Config{Dir: dir, Fleet: fleet{w.store}, Source: w.store.Blobs(), Policy: serve.Policy{Default: "prod"}})
+	f, err := serve.New(serve.Config{Dir: dir, Fleet: fleet{w.store}, Source: w.store.Blobs(), Policy: serve.Policy{Rules: serve.Rules{Default: "prod"}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func (f *Front) imagined(a Assignment) *session {
 	if len(a.Addresses) > 0 {
 		s.Addr = plainAddr(a.Addresses[0])
 	}
-	d := f.policy.Load().rules().Decide(a, s.Addr)
+	d := f.policy.Load().Decide(a, s.Addr)
 	s.Told, s.Image, s.Env = &d.Assignment, d.Image, d.Env
 	if s.Image.IsZero() && s.Env != "" && !d.Local && !d.Off {
 		f.mu.Lock()

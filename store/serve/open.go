@@ -160,7 +160,7 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	addr := st.addr
 	st.mu.Unlock()
 	p := f.policy.Load()
-	d := p.rules().Decide(a, addr)
+	d := p.Decide(a, addr)
 	switch {
 	case d.Local:
 		return nil, nil, fmt.Errorf("board %s boots from its own disk (%s): %w", st.id, d.Why, fs.ErrNotExist)

@@ -110,7 +110,7 @@ func (r *renderer) ownFiles(wanted func(OwnFile) bool) ([]repack.Add, error) {
 func (f *Front) withheld(s *session) int {
 	n, p := 0, f.policyOf(s)
 	for _, o := range p.Files {
-		if o.Secret && !f.cfg.Plain && !p.rules().Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
+		if o.Secret && !f.cfg.Plain && !p.Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
 			n++
 		}
 	}

@@ -10,19 +10,14 @@ import (
 
 // Policy is what the operator says of boards. It can be replaced while a front end serves.
 type Policy struct {
-	Rules    []Rule    // for boards that have not been told anything, by their labels
-	Networks []Network // and by their addresses
-	Default  string    // environment of boards without an assignment; "" refuses them
-	Files    []OwnFile // what boards get in their initramfs
-
+	Rules                           // for boards that have not been told anything
+	Files     []OwnFile             // what boards get in their initramfs
 	Addresses map[netip.Addr]string // board by client address, for names without a board
 }
 
-func (p *Policy) rules() Rules { return Rules{p.Rules, p.Networks, p.Default} }
-
 // checked is p with the boards of addresses in the spelling of their ids.
 func (p Policy) checked(fleet Fleet) (*Policy, error) {
-	for _, name := range p.rules().envs() {
+	for _, name := range p.envs() {
 		if err := store.CheckEnv(name); err != nil {
 			return nil, err
 		}
@@ -52,7 +47,7 @@ func (f *Front) Replace(ctx context.Context, p Policy) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range checked.rules().envs() {
+	for _, name := range checked.envs() {
 		if e := (&environment{name: name}); !f.hasEnv(name) {
 			_, _ = f.follow(ctx, e) // what is wrong with it is noted in e
 			f.adopt(e)
@@ -77,7 +72,7 @@ func (f *Front) hasEnv(name string) bool {
 // take makes p what holds, and follows its environments.
 func (f *Front) take(p *Policy) {
 	f.policy.Store(p)
-	for _, name := range p.rules().envs() {
+	for _, name := range p.envs() {
 		f.adopt(&environment{name: name})
 	}
 }

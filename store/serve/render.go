@@ -104,7 +104,7 @@ func (f *Front) rendererOf(st *station, s *session, img *image) *renderer {
 		a = *s.Told
 	}
 	p := f.policyOf(s)
-	return &renderer{p.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, p.rules().Secrets(s.Addr)}
+	return &renderer{p.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, p.Secrets(s.Addr)}
 }
 
 // noteRendered logs what a board was given, once a boot.

@@ -115,8 +115,10 @@ func TestReplace(t *testing.T) {
 	w.again()
 	before := w.fetch("91cdf03d/initramfs.gz")
 	good := serve.Policy{
-		Rules:     []serve.Rule{{Labels: map[string]string{"role": "kiosk"}, Target: serve.Target{Env: "kiosk"}}},
-		Default:   "dev",
+		Rules: serve.Rules{
+			Rules:   []serve.Rule{{Labels: map[string]string{"role": "kiosk"}, Target: serve.Target{Env: "kiosk"}}},
+			Default: "dev",
+		},
 		Files:     []serve.OwnFile{{Path: "etc/motd", Content: "hello"}},
 		Addresses: map[netip.Addr]string{netip.MustParseAddr("10.9.9.9"): "91CDF03D"},
 	}

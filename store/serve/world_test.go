@@ -124,7 +124,7 @@ func newWorld(t *testing.T, change ...func(*serve.Config)) *world {
 		fleet: &fleet{heads: map[string]serve.Head{}, boards: map[string]serve.Assignment{}},
 		clock: &clock{t: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
 	}
-	w.cfg = serve.Config{Dir: t.TempDir(), Fleet: w.fleet, Source: s.Blobs(), Policy: serve.Policy{Default: "dev"}, Now: w.clock.now, Plain: true}
+	w.cfg = serve.Config{Dir: t.TempDir(), Fleet: w.fleet, Source: s.Blobs(), Policy: serve.Policy{Rules: serve.Rules{Default: "dev"}}, Now: w.clock.now, Plain: true}
 	for _, c := range change {
 		c(&w.cfg)
 	}

@@ -65,7 +65,7 @@ func NewFront(t testing.TB, files map[string][]byte, change ...func(*serve.Confi
 // Serve is a front end whose boards run an image of s.
 func Serve(t testing.TB, s *store.Store, image store.Digest, change ...func(*serve.Config)) *serve.Front {
 	t.Helper()
-	cfg := serve.Config{Dir: t.TempDir(), Fleet: oneImage{s, image}, Source: s.Blobs(), Policy: serve.Policy{Default: "dev"}}
+	cfg := serve.Config{Dir: t.TempDir(), Fleet: oneImage{s, image}, Source: s.Blobs(), Policy: serve.Policy{Rules: serve.Rules{Default: "dev"}}}
 	for _, c := range change {
 		c(&cfg)
 	}
