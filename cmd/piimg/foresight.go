@@ -22,9 +22,7 @@ import (
 type foresight struct {
 	store *store.Store
 	guard *guard
-	conf  config.Serve
-	rules serve.Rules
-	files []serve.OwnFile
+	front serve.Config
 	views map[store.Digest]seen
 	heads map[string]serve.Head
 }
@@ -41,11 +39,21 @@ func (a *app) foresight(s *store.Store, flags config.Serve, g *guard) (*foresigh
 	if err != nil {
 		return nil, err
 	}
-	policy, err := policyOf(c)
+	return foresee(s, c, g)
+}
+
+// foresee looks into the store s for a front end with the configuration c.
+func foresee(s *store.Store, c config.Serve, g *guard) (*foresight, error) {
+	front, err := frontOf(c, placed(c.URL, "http://"+somewhere+":8080"), placed(c.SecureURL, "https://"+somewhere+":8443"))
 	if err != nil {
 		return nil, err
 	}
-	return &foresight{s, g, c, rulesOf(c), policy.Files, map[store.Digest]seen{}, map[string]serve.Head{}}, nil
+	return &foresight{s, g, front, map[store.Digest]seen{}, map[string]serve.Head{}}, nil
+}
+
+// placed says for every board that a server is where the operator says, or else at other.
+func placed(said, other string) func(netip.Addr) string {
+	return func(netip.Addr) string { return cmp.Or(strings.TrimSuffix(said, "/"), other) }
 }
 
 // prospect is what one board would get, and why. Its image is zero where that is nothing.
@@ -63,7 +71,8 @@ func (f *foresight) prospect(ctx context.Context, id board.ID, own board.Assignm
 	if err != nil {
 		return prospect{}, err
 	}
-	p := prospect{Decision: f.rules.Decide(told, addr), mode: "net"}
+	p := prospect{Decision: f.front.Decide(told, addr), mode: "net"}
+	p.visit = serve.Visit{Board: string(id), Decision: p.Decision, Addr: addr}
 	switch {
 	case p.Local:
 		p.mode = "local"
@@ -80,7 +89,6 @@ func (f *foresight) prospect(ctx context.Context, id board.ID, own board.Assignm
 	if err != nil || p.Image.IsZero() {
 		return p, err
 	}
-	p.visit = serve.Visit{Board: string(id), Told: told, Addr: addr, Env: p.Env, URL: cmp.Or(f.conf.URL, "http://front-end:8080"), Secrets: f.rules.Secrets(addr)}
 	p.seen, err = f.look(ctx, p.Image)
 	return p, err
 }
@@ -105,7 +113,7 @@ func (f *foresight) look(ctx context.Context, d store.Digest) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	view, err := serve.NewView(image, f.files, func(file store.File) (string, error) {
+	view, err := serve.NewView(image, f.front, func(file store.File) (string, error) {
 		var text strings.Builder
 		for _, part := range file.Parts {
 			b, err := f.store.Blobs().Read(ctx, part, maxText)
@@ -134,10 +142,10 @@ func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment
 		addr = own.Addresses[0]
 	}
 	p, err := f.prospect(ctx, id, own, addr)
-	if err != nil || p.seen.image == nil || f.conf.Plain {
+	if err != nil || p.seen.image == nil || f.front.Plain {
 		return nil, err
 	}
-	p.visit.Secrets = slices.ContainsFunc(f.rules.Networks, func(n serve.Network) bool { return n.Secrets })
+	p.visit.Secrets = slices.ContainsFunc(f.front.Networks, func(n serve.Network) bool { return n.Secrets })
 	return p.seen.view.Check(p.visit), nil
 }
 
@@ -180,6 +188,13 @@ func (a *app) warnOfTemplates(ctx context.Context, s *store.Store, image store.D
 // checkServe looks at what a front end with these flags would give to boards: to all that are
 // known, and to others. What it finds is printed, and is an errFindings.
 func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
+	c, err := a.serveConfig(flags)
+	if err != nil {
+		return err
+	}
+	if _, err := httpsConfig(c); err != nil {
+		return err
+	}
 	s, err := a.openStore(ctx)
 	if err != nil {
 		return err
@@ -188,11 +203,8 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 	if err != nil {
 		return err
 	}
-	f, err := a.foresight(s, flags, g)
+	f, err := foresee(s, c, g)
 	if err != nil {
-		return err
-	}
-	if _, err := httpsConfig(f.conf); err != nil {
 		return err
 	}
 	known, err := board.Snapshot(ctx, s, nil)
@@ -221,14 +233,14 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 	if found > 0 {
 		return cmp.Or(a.out.err, errFindings)
 	}
-	a.ui.say("%d boards and %d files of their own: every file can be made", len(known), len(f.files))
+	a.ui.say("%d boards and %d files of their own: every file can be made", len(known), len(f.front.Files))
 	return nil
 }
 
 // checkOthers is check for boards that nobody has described, in each network and in none.
 func (f *foresight) checkOthers(ctx context.Context) (wrong, err error) {
 	some := []board.Assignment{{}}
-	for _, n := range f.rules.Networks {
+	for _, n := range f.front.Networks {
 		some = append(some, board.Assignment{Details: board.Details{Addresses: []netip.Addr{n.Prefix.Addr()}}})
 	}
 	var all []error

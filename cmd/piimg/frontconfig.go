@@ -6,11 +6,27 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"piimg/cmd/piimg/config"
 	"piimg/store/serve"
 	"piimg/store/serve/web"
 )
+
+// frontOf is what a configuration says of a front end. Where boards find its servers over HTTP
+// and HTTPS is asked of web and secure.
+func frontOf(c config.Serve, web, secure func(board netip.Addr) string) (serve.Config, error) {
+	policy, err := policyOf(c)
+	return serve.Config{
+		CacheSize: int64(c.CacheSize), Policy: policy, Plain: c.Plain, URL: web, Handover: time.Duration(c.Handover),
+		SecretsURL: func(board netip.Addr) string {
+			if at := secure(board); at != "" {
+				return at + serve.SecretsPath
+			}
+			return ""
+		},
+	}, err
+}
 
 // policyOf is what a configuration says of boards.
 func policyOf(c config.Serve) (serve.Policy, error) {
@@ -81,25 +97,29 @@ func addressesOf(c config.Serve) (map[netip.Addr]string, error) {
 	return all, nil
 }
 
+// somewhere stands for the address of a front end that is not known. No IPv4 address is longer.
+const somewhere = "front-end.example"
+
 // urlFor says where a board finds a server: where the operator says, or else at the address
 // that this host would answer the board from, unless the server listens at one of its own.
-// It is nowhere, "", where the server is nil.
-func urlFor(said, scheme string, w *web.Server) func(netip.Addr) string {
-	return func(board netip.Addr) string {
-		if said != "" || w == nil {
-			return strings.TrimSuffix(said, "/")
-		}
-		listen := w.Addr()
-		if !listen.Addr().IsUnspecified() {
-			return scheme + "://" + listen.String()
-		}
+// It is nowhere, "", where the server is nil. A zero board is one whose address is not known.
+func urlFor(said, scheme string, w *web.Server, board netip.Addr) string {
+	if said != "" || w == nil {
+		return strings.TrimSuffix(said, "/")
+	}
+	listen := w.Addr()
+	if !listen.Addr().IsUnspecified() {
+		return scheme + "://" + listen.String()
+	}
+	here := somewhere
+	if board.IsValid() {
 		// Connecting a UDP socket sends nothing, and asks for the route.
 		conn, err := net.Dial("udp", netip.AddrPortFrom(board, 9).String())
 		if err != nil {
 			return ""
 		}
 		defer conn.Close()
-		here := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-		return scheme + "://" + net.JoinHostPort(here.String(), strconv.Itoa(int(listen.Port())))
+		here = conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().String()
 	}
+	return scheme + "://" + net.JoinHostPort(here, strconv.Itoa(int(listen.Port())))
 }

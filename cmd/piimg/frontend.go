@@ -24,23 +24,15 @@ type frontEnd struct {
 
 // openFrontEnd opens the cache and binds the addresses.
 func openFrontEnd(s *attachment, c config.Serve, log *slog.Logger) (*frontEnd, error) {
-	policy, err := policyOf(c)
+	f := &frontEnd{}
+	cfg, err := frontOf(c,
+		func(board netip.Addr) string { return urlFor(c.URL, "http", f.web, board) },
+		func(board netip.Addr) string { return urlFor(c.SecureURL, "https", f.https, board) })
 	if err != nil {
 		return nil, err
 	}
-	f := &frontEnd{}
-	f.front, err = serve.New(serve.Config{
-		Dir: filepath.Join(c.Cache, s.id), Fleet: s, Source: s, CacheSize: int64(c.CacheSize), Policy: policy, Plain: c.Plain, Log: log,
-		URL:      func(board netip.Addr) string { return urlFor(c.URL, "http", f.web)(board) },
-		Handover: time.Duration(c.Handover),
-		SecretsURL: func(board netip.Addr) string {
-			if at := urlFor(c.SecureURL, "https", f.https)(board); at != "" {
-				return at + serve.SecretsPath
-			}
-			return ""
-		},
-	})
-	if err != nil {
+	cfg.Dir, cfg.Fleet, cfg.Source, cfg.Log = filepath.Join(c.Cache, s.id), s, s, log
+	if f.front, err = serve.New(cfg); err != nil {
 		return nil, err
 	}
 	if err := f.listen(s, c, log); err != nil {

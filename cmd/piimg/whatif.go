@@ -149,20 +149,20 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 	}
 	w := &whatif{
 		Board: string(id), Known: known, Labels: p.Labels, Rule: p.Why, Mode: p.mode, Env: p.Env, Step: p.head.Seq, Image: p.Image,
-		Secrets: f.rules.Secrets(addr),
+		Secrets: f.front.Secrets(addr),
 	}
 	if p.seen.image == nil {
 		return w, nil
 	}
 	for _, file := range p.seen.image.Files {
 		line := whatifFile{file.Path, file.Size, file.Digest, p.seen.view.Stage(file.Path).String(), "", ""}
-		if !f.conf.Plain {
+		if !f.front.Plain {
 			line.Made = p.seen.view.Made(file.Path, p.visit)
 			line.Text = p.seen.view.Text(file.Path, p.visit, "(another-for-each-boot)")
 		}
 		w.Files = append(w.Files, line)
 	}
-	if !f.conf.Plain {
+	if !f.front.Plain {
 		w.Wrong = faults(p.seen.view.Check(p.visit))
 	}
 	return w, nil

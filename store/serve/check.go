@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"strings"
 
@@ -25,7 +26,11 @@ func (r *renderer) check() error {
 		errs = append(errs, err)
 	}
 	if r.img.hasRamdisk() {
-		_, err := r.ownFiles(func(o OwnFile) bool { return !o.Secret || r.secrets })
+		_, err := r.contents(r.own)
+		errs = append(errs, err)
+	}
+	if r.session.Secrets != "" { // the board is handed them
+		_, err := r.contents(r.withheld)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -66,7 +71,7 @@ func (f *Front) describe(st *station, s *session, img *image) {
 	s.Warning = oneLine(wrong)
 	if told := f.lastDescription(st, s, img); told != nil {
 		s.Told = told
-		f.sayWhereSecretsAre(s)
+		f.cfg.sayWhereSecretsAre(f.policyOf(s), s)
 		s.Warning += "; what was known of the board at its last boot is used"
 	}
 	f.counts.unmade.Inc()
@@ -86,7 +91,7 @@ func (f *Front) lastDescription(st *station, s *session, img *image) *Assignment
 	told.Labels, told.Vars, told.Also, told.Addresses = last.Told.Labels, last.Told.Vars, last.Told.Also, last.Told.Addresses
 	again := *s
 	again.Told = &told
-	f.sayWhereSecretsAre(&again)
+	f.cfg.sayWhereSecretsAre(f.policyOf(s), &again)
 	if f.rendererOf(st, &again, img).check() != nil {
 		return nil
 	}
@@ -133,11 +138,7 @@ func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool)
 	if was.wrong == nil && was.image == s.Image && reflect.DeepEqual(was.told, a) {
 		return was, true
 	}
-	if f.cfg.URL != nil {
-		s.URL = f.cfg.URL(s.Addr)
-	}
-	f.sayWhereSecretsAre(s)
-	c := checked{a, s.Image, f.rendererOf(&station{id: id}, s, img).check()}
+	c := checked{a, s.Image, newRenderer(s.policy, img, s, id, s.policy.Secrets(s.Addr)).check()}
 	if c.wrong != nil && fmt.Sprint(c.wrong) != fmt.Sprint(was.wrong) {
 		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", oneLine(c.wrong))
 	}
@@ -147,13 +148,14 @@ func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool)
 // imagined is the session that a board would get now, from the first of its addresses that
 // is known. Its image is zero where it would get nothing.
 func (f *Front) imagined(a Assignment) *session {
-	s := &session{Token: strings.Repeat("A", tokenLen)}
+	addr := netip.Addr{}
 	if len(a.Addresses) > 0 {
-		s.Addr = plainAddr(a.Addresses[0])
+		addr = plainAddr(a.Addresses[0])
 	}
-	d := f.policy.Load().Decide(a, s.Addr)
-	s.Told, s.Image, s.Env = &d.Assignment, d.Image, d.Env
-	if s.Image.IsZero() && s.Env != "" && !d.Local && !d.Off {
+	p := f.policy.Load()
+	s := f.cfg.opening(p, p.Decide(a, addr), addr)
+	s.Token = anyToken
+	if s.Env != "" {
 		f.mu.Lock()
 		e := f.envs[s.Env]
 		f.mu.Unlock()

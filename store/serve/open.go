@@ -169,12 +169,9 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	case d.Image.IsZero() && d.Env == "":
 		return nil, nil, fmt.Errorf("board %s has %s: %w", st.id, d.Why, fs.ErrNotExist)
 	}
-	s := &session{Image: d.Image, Why: d.Why, Told: &d.Assignment, Addr: addr, Token: rand.Text(), policy: p}
-	if f.cfg.URL != nil {
-		s.URL = f.cfg.URL(addr)
-	}
-	if d.Image.IsZero() {
-		s.Env = d.Env
+	s := f.cfg.opening(p, d, addr)
+	s.Token = rand.Text()
+	if s.Image.IsZero() {
 		head, err := f.headOf(ctx, s.Env)
 		if err != nil {
 			return nil, nil, fmt.Errorf("board %s: %w", st.id, err)
@@ -185,17 +182,8 @@ func (f *Front) decide(ctx context.Context, st *station) (*image, *session, erro
 	if err != nil {
 		return nil, nil, trouble{fmt.Errorf("board %s: %w", st.id, err)}
 	}
-	f.sayWhereSecretsAre(s)
 	f.describe(st, s, img)
 	return img, s, nil
-}
-
-// sayWhereSecretsAre tells s from where the board gets the files that are withheld from it.
-func (f *Front) sayWhereSecretsAre(s *session) {
-	s.Secrets = ""
-	if f.cfg.Handover > 0 && f.cfg.SecretsURL != nil && f.withheld(s) > 0 {
-		s.Secrets = f.cfg.SecretsURL(s.Addr)
-	}
 }
 
 // begin opens the session s.
@@ -210,7 +198,7 @@ func (f *Front) begin(st *station, s *session, name string) {
 	f.save(st)
 	f.counts.boots.Inc()
 	f.log.Info("boot begins", "board", st.id, "client", st.addr, "image", s.Image, "env", s.Env, "why", s.Why, "first", name)
-	if n := f.withheld(s); n > 0 && s.Secrets == "" {
+	if n := len(f.cfg.withheld(f.policyOf(s), s)); n > 0 && s.Secrets == "" {
 		f.log.Info("secret files are left out: no serve.network says that this board's may have them", "board", st.id, "client", st.addr, "files", n)
 	}
 }

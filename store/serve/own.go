@@ -61,9 +61,9 @@ func (o OwnFile) Check() error {
 	return nil
 }
 
-// own is one more archive, with the files of the board's own, and nil where it has none.
-func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, error) {
-	files, err := r.ownFiles(func(o OwnFile) bool { return !o.Secret || r.secrets })
+// archive is one more archive, with the files of the board's own, and nil where it has none.
+func (r *renderer) archive(ctx context.Context, entry store.File, b body) ([]byte, error) {
+	files, err := r.contents(r.own)
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
@@ -83,14 +83,11 @@ func (r *renderer) own(ctx context.Context, entry store.File, b body) ([]byte, e
 // epoch is the time of a board's own files: that of images that say no other.
 const epoch = 315532800
 
-// ownFiles are those of the board's own files that are wanted.
-func (r *renderer) ownFiles(wanted func(OwnFile) bool) ([]repack.Add, error) {
+// contents are files of the board's own with what they say on the board.
+func (r *renderer) contents(files []OwnFile) ([]repack.Add, error) {
 	var adds []repack.Add
 	total := 0
-	for _, o := range r.files {
-		if !hasAll(r.labels, o.Labels) || !wanted(o) {
-			continue
-		}
+	for _, o := range files {
 		body, err := r.content(o)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.name(), err)
@@ -104,17 +101,6 @@ func (r *renderer) ownFiles(wanted func(OwnFile) bool) ([]repack.Add, error) {
 		})
 	}
 	return adds, nil
-}
-
-// withheld is how many files the board of s does not get because they are secret.
-func (f *Front) withheld(s *session) int {
-	n, p := 0, f.policyOf(s)
-	for _, o := range p.Files {
-		if o.Secret && !f.cfg.Plain && !p.Secrets(s.Addr) && hasAll(s.Told.Labels, o.Labels) {
-			n++
-		}
-	}
-	return n
 }
 
 // folders are the folders above name that adds does not have.

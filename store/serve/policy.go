@@ -15,6 +15,21 @@ type Policy struct {
 	Addresses map[netip.Addr]string // board by client address, for names without a board
 }
 
+// filesFor are the files of their own that a board with these labels gets, and those that are
+// withheld from it, since they are secret and it may not have secrets.
+func (p *Policy) filesFor(labels map[string]string, secrets bool) (own, withheld []OwnFile) {
+	for _, o := range p.Files {
+		switch {
+		case !hasAll(labels, o.Labels):
+		case o.Secret && !secrets:
+			withheld = append(withheld, o)
+		default:
+			own = append(own, o)
+		}
+	}
+	return own, withheld
+}
+
 // checked is p with the boards of addresses in the spelling of their ids.
 func (p Policy) checked(fleet Fleet) (*Policy, error) {
 	for _, name := range p.envs() {

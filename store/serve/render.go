@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"log/slog"
-	"net/netip"
 	"path"
 	"strings"
 	"sync"
@@ -24,15 +23,17 @@ const (
 	maxCmdline = 2048     // what an arm64 kernel takes
 	maxConfigs = 16 << 10 // the firmware reads 4096 of them
 	maxOwn     = 1 << 20  // all of the board's own files
-	tokenLen   = 26       // of what rand.Text makes
 )
+
+// anyToken stands for the token of a session that might be: it is as long as what rand.Text makes.
+var anyToken = strings.Repeat("A", 26)
 
 // Vars are what the templates of a board may use: what is set for the board, and board (its
 // id), serial and mac (where they are known), address, image, env, url, hostname (pi- and
 // the id, where nothing is set) and machine_id (always the same for the board).
-func (a Assignment) vars(s *session, id string, addr netip.Addr) map[string]string {
+func (a Assignment) vars(s *session, id string) map[string]string {
 	vars := map[string]string{
-		"board": id, "address": addr.String(), "image": s.Image.String(), "env": s.Env, "url": s.URL,
+		"board": id, "address": s.Addr.String(), "image": s.Image.String(), "env": s.Env, "url": s.URL,
 		"hostname":   "pi-" + id,
 		"machine_id": store.Sum([]byte("piimg machine-id " + id)).Hex()[:32],
 	}
@@ -53,12 +54,18 @@ func (a Assignment) vars(s *session, id string, addr netip.Addr) map[string]stri
 
 // renderer makes a file of an image for one board.
 type renderer struct {
-	files   []OwnFile
-	img     *image
-	session *session
-	vars    map[string]string
-	labels  map[string]string
-	secrets bool
+	img      *image
+	session  *session
+	vars     map[string]string
+	own      []OwnFile // what the board gets behind its initramfs
+	withheld []OwnFile // what it does not get there since it is secret
+}
+
+// newRenderer makes the files of img for the board id in its session s, which began under p.
+func newRenderer(p *Policy, img *image, s *session, id string, secrets bool) *renderer {
+	r := &renderer{img: img, session: s, vars: s.told().vars(s, id)}
+	r.own, r.withheld = p.filesFor(s.told().Labels, secrets)
+	return r
 }
 
 // render is body as the board of s gets it, with its entry: body itself where there is
@@ -76,8 +83,8 @@ func (f *Front) render(ctx context.Context, st *station, s *session, img *image,
 		if made, err = text(entry, b); err == nil {
 			made, err = r.text(entry.Path, string(made))
 		}
-	case img.tails[entry.Path] && len(r.files) > 0:
-		made, err = r.own(ctx, entry, b)
+	case img.tails[entry.Path] && len(r.own) > 0:
+		made, err = r.archive(ctx, entry, b)
 		keep = true
 	}
 	if err != nil {
@@ -97,14 +104,8 @@ func (f *Front) render(ctx context.Context, st *station, s *session, img *image,
 
 // rendererOf is what st's files are made with in the session s.
 func (f *Front) rendererOf(st *station, s *session, img *image) *renderer {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	a := Assignment{}
-	if s.Told != nil {
-		a = *s.Told
-	}
 	p := f.policyOf(s)
-	return &renderer{p.Files, img, s, a.vars(s, st.id, s.Addr), a.Labels, p.Secrets(s.Addr)}
+	return newRenderer(p, img, s, st.id, p.Secrets(s.Addr))
 }
 
 // noteRendered logs what a board was given, once a boot.

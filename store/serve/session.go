@@ -39,6 +39,46 @@ type session struct {
 	saved  time.Time // Touched of the saved copy
 }
 
+// opening is the session of a board at addr that begins under p with the decision d. Where
+// that names no image, the caller says which one the environment runs.
+func (c *Config) opening(p *Policy, d Decision, addr netip.Addr) *session {
+	s := &session{Image: d.Image, Why: d.Why, Told: &d.Assignment, Addr: addr, policy: p}
+	if d.Image.IsZero() {
+		s.Env = d.Env
+	}
+	if c.URL != nil {
+		s.URL = c.URL(addr)
+	}
+	c.sayWhereSecretsAre(p, s)
+	return s
+}
+
+// sayWhereSecretsAre tells s from where the board gets the files that are withheld from it.
+func (c *Config) sayWhereSecretsAre(p *Policy, s *session) {
+	s.Secrets = ""
+	if c.Handover <= 0 || c.SecretsURL == nil || len(c.withheld(p, s)) == 0 {
+		return
+	}
+	s.Secrets = c.SecretsURL(s.Addr)
+}
+
+// withheld are the files that the board of s does not get because they are secret.
+func (c *Config) withheld(p *Policy, s *session) []OwnFile {
+	if c.Plain {
+		return nil
+	}
+	_, withheld := p.filesFor(s.told().Labels, p.Secrets(s.Addr))
+	return withheld
+}
+
+// told is what the board was told to run, as far as that was kept.
+func (s *session) told() Assignment {
+	if s.Told == nil {
+		return Assignment{}
+	}
+	return *s.Told
+}
+
 // over says whether a request for name is no longer part of the boot s.
 //
 // A board says nowhere that it starts over. It shows by asking for its first file

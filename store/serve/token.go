@@ -118,11 +118,11 @@ func (f *Front) secrets(token string) ([]byte, *station, *session, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if f.cfg.Handover <= 0 || f.withheld(s) == 0 {
+	if f.cfg.Handover <= 0 || len(f.cfg.withheld(f.policyOf(s), s)) == 0 {
 		return nil, st, s, fmt.Errorf("board %s has no secret files to be handed: %w", st.id, fs.ErrNotExist)
 	}
 	r := f.rendererOf(st, s, nil)
-	files, err := r.ownFiles(func(o OwnFile) bool { return o.Secret && !r.secrets })
+	files, err := r.contents(r.withheld)
 	if err != nil {
 		return nil, st, s, trouble{err}
 	}

@@ -10,14 +10,15 @@ import (
 
 // View is an image as a front end sees it, for those who want to know beforehand.
 type View struct {
-	img   *image
-	files []OwnFile
+	img *image
+	cfg Config
 }
 
-// NewView is img, whose small files read reads, as boards get it that have these files.
-func NewView(img *store.Image, files []OwnFile, read func(store.File) (string, error)) (View, error) {
+// NewView is img, whose small files read reads, as boards get it from a front end that is made
+// of cfg. Of that, nothing has to be set.
+func NewView(img *store.Image, cfg Config, read func(store.File) (string, error)) (View, error) {
 	i, err := newImage(img, read)
-	return View{i, files}, err
+	return View{i, cfg}, err
 }
 
 // Stage is the milestone that a board has reached with the file at name.
@@ -25,17 +26,17 @@ func (v View) Stage(name string) Milestone { return v.img.milestone(Event{Name: 
 
 // Visit is the boot of a board that might be.
 type Visit struct {
-	Board   string // its id
-	Told    Assignment
+	Board string // its id
+	Decision
 	Addr    netip.Addr
-	Env     string // that the image is of, "" for none
-	URL     string // where the board finds the front end, "" for nowhere
-	Secrets bool   // the board may have secret files
+	Secrets bool // it may have secret files even where no network says so
 }
 
 func (v View) renderer(b Visit) *renderer {
-	s := &session{Image: v.img.Digest, Env: b.Env, Addr: b.Addr, URL: b.URL, Token: strings.Repeat("A", tokenLen)}
-	return &renderer{v.files, v.img, s, b.Told.vars(s, b.Board, b.Addr), b.Told.Labels, b.Secrets}
+	p := &v.cfg.Policy
+	s := v.cfg.opening(p, b.Decision, b.Addr)
+	s.Image, s.Token = v.img.Digest, anyToken
+	return newRenderer(p, v.img, s, b.Board, b.Secrets || p.Secrets(b.Addr))
 }
 
 // Check says which files the board could not have, since a template in them cannot be filled
@@ -53,24 +54,17 @@ func (v View) Made(name string, b Visit) string {
 	case !v.img.tails[name]:
 		return ""
 	}
-	own, withheld := 0, 0
-	for _, o := range v.files {
-		if !hasAll(b.Told.Labels, o.Labels) {
-			continue
-		}
-		if o.Secret && !b.Secrets {
-			withheld++
-		} else {
-			own++
-		}
-	}
+	r := v.renderer(b)
+	made := filesText(len(r.own)) + " of the board's own added"
 	switch {
-	case withheld > 0:
-		return fmt.Sprintf("%s of the board's own added, %d secret withheld", filesText(own), withheld)
-	case own > 0:
-		return filesText(own) + " of the board's own added"
+	case len(r.own)+len(r.withheld) == 0:
+		return ""
+	case len(r.withheld) == 0:
+		return made
+	case r.session.Secrets != "":
+		return fmt.Sprintf("%s, %d secret to be handed over", made, len(r.withheld))
 	}
-	return ""
+	return fmt.Sprintf("%s, %d secret withheld", made, len(r.withheld))
 }
 
 func filesText(n int) string {
