@@ -253,8 +253,8 @@ func (i imported) check(ctx context.Context, was board.Assignment, view *foresig
 		own.Mode, own.Env, own.Image = was.Mode, was.Env, was.Image
 	}
 	wrong, _ := view.check(ctx, i.id, own) // a list may be there before what its boards run
-	if wrong := faults(wrong); len(wrong) > 0 {
-		return hint(fmt.Errorf("board %s could not have %s", i.id, strings.Join(wrong, "; ")), "give it the variable, or set it all the same with --force")
+	if len(wrong) > 0 {
+		return hint(fmt.Errorf("board %s could not have %s", i.id, strings.Join(texts(wrong), "; ")), "give it the variable, or set it all the same with --force")
 	}
 	return nil
 }

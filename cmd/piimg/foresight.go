@@ -136,7 +136,7 @@ const maxText = 1 << 20
 
 // check says which files the board cannot have of what it would get, and err why that cannot
 // be known. Secret files are looked at too, if there is a network that may have them.
-func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment) (wrong, err error) {
+func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment) (wrong []error, err error) {
 	addr := netip.Addr{}
 	if len(own.Addresses) > 0 {
 		addr = own.Addresses[0]
@@ -149,12 +149,13 @@ func (f *foresight) check(ctx context.Context, id board.ID, own board.Assignment
 	return p.seen.view.Check(p.visit), nil
 }
 
-// faults are the lines of err, which is of several files.
-func faults(err error) []string {
-	if err == nil {
-		return nil
+// texts are what errs say.
+func texts(errs []error) []string {
+	var all []string
+	for _, err := range errs {
+		all = append(all, err.Error())
 	}
-	return strings.Split(err.Error(), "\n")
+	return all
 }
 
 // forewarn warns of what a board that has just been changed cannot have.
@@ -168,8 +169,8 @@ func (a *app) forewarn(ctx context.Context, s *store.Store, set board.Assignment
 	if err != nil {
 		a.ui.warn("what the board gets is not looked at: %v", err)
 	}
-	for _, fault := range faults(wrong) {
-		a.ui.warn("board %s cannot have %s", set.Board, fault)
+	for _, fault := range texts(wrong) {
+		a.ui.warn("board %s cannot have %s", set.Board, printable(fault))
 	}
 }
 
@@ -217,18 +218,18 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 		if err != nil {
 			return fmt.Errorf("what board %s gets: %w", id, err)
 		}
-		for _, fault := range faults(wrong) {
+		for _, fault := range texts(wrong) {
 			found++
-			fmt.Fprintf(a.out, "board %s: %s\n", id, fault)
+			fmt.Fprintf(a.out, "board %s: %s\n", id, printable(fault))
 		}
 	}
 	wrong, err := f.checkOthers(ctx)
 	if err != nil {
 		return fmt.Errorf("what boards get that nobody has described: %w", err)
 	}
-	for _, fault := range faults(wrong) {
+	for _, fault := range wrong {
 		found++
-		fmt.Fprintf(a.out, "boards that nobody has described: %s\n", fault)
+		fmt.Fprintf(a.out, "boards that nobody has described: %s\n", printable(fault))
 	}
 	if found > 0 {
 		return cmp.Or(a.out.err, errFindings)
@@ -238,20 +239,21 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 }
 
 // checkOthers is check for boards that nobody has described, in each network and in none.
-func (f *foresight) checkOthers(ctx context.Context) (wrong, err error) {
+func (f *foresight) checkOthers(ctx context.Context) (wrong []string, err error) {
 	some := []board.Assignment{{}}
 	for _, n := range f.front.Networks {
 		some = append(some, board.Assignment{Details: board.Details{Addresses: []netip.Addr{n.Prefix.Addr()}}})
 	}
-	var all []error
 	for _, own := range some {
-		wrong, err := f.check(ctx, "00000000", own)
+		found, err := f.check(ctx, "00000000", own)
 		if err != nil {
 			return nil, err
 		}
-		if wrong != nil && !slices.ContainsFunc(all, func(e error) bool { return e.Error() == wrong.Error() }) {
-			all = append(all, wrong)
+		for _, fault := range texts(found) {
+			if !slices.Contains(wrong, fault) {
+				wrong = append(wrong, fault)
+			}
 		}
 	}
-	return errors.Join(all...), nil
+	return wrong, nil
 }

@@ -163,7 +163,7 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 		w.Files = append(w.Files, line)
 	}
 	if !f.front.Plain {
-		w.Wrong = faults(p.seen.view.Check(p.visit))
+		w.Wrong = texts(p.seen.view.Check(p.visit))
 	}
 	return w, nil
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"reflect"
@@ -15,25 +14,43 @@ import (
 
 // check says which files the board cannot have, because a template in them, or in what the
 // operator has configured, cannot be filled in. Nothing is read of the image.
-func (r *renderer) check() error {
-	var errs []error
+func (r *renderer) check() faults {
+	var all faults
 	for _, name := range sortedKeys(r.img.texts) {
 		f, _ := r.img.File(name)
 		err := tooLong(f)
 		if err == nil {
 			_, err = r.text(name, r.img.texts[name])
 		}
-		errs = append(errs, err)
+		all.add(err)
 	}
 	if r.img.hasRamdisk() {
 		_, err := r.contents(r.own)
-		errs = append(errs, err)
+		all.add(err)
 	}
 	if r.session.Secrets != "" { // the board is handed them
 		_, err := r.contents(r.withheld)
-		errs = append(errs, err)
+		all.add(err)
 	}
-	return errors.Join(errs...)
+	return all
+}
+
+// faults are what is wrong with the files of a board, one for each file that it cannot have.
+type faults []error
+
+func (f *faults) add(err error) {
+	if err != nil {
+		*f = append(*f, err)
+	}
+}
+
+// String is all of them in one line.
+func (f faults) String() string {
+	var all []string
+	for _, err := range f {
+		all = append(all, strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	return strings.Join(all, "; ")
 }
 
 // hasRamdisk says whether there is a file that boards' own files follow.
@@ -68,7 +85,7 @@ func (f *Front) describe(st *station, s *session, img *image) {
 	if wrong == nil {
 		return
 	}
-	s.Warning = oneLine(wrong)
+	s.Warning = wrong.String()
 	if told := f.lastDescription(st, s, img); told != nil {
 		s.Told = told
 		f.cfg.sayWhereSecretsAre(f.policyOf(s), s)
@@ -102,7 +119,7 @@ func (f *Front) lastDescription(st *station, s *session, img *image) *Assignment
 type checked struct {
 	told  Assignment
 	image store.Digest
-	wrong error
+	wrong faults
 }
 
 // checkBoards looks whether files can be made for every board that the fleet names, before
@@ -139,8 +156,8 @@ func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool)
 		return was, true
 	}
 	c := checked{a, s.Image, newRenderer(s.policy, img, s, id, s.policy.Secrets(s.Addr)).check()}
-	if c.wrong != nil && fmt.Sprint(c.wrong) != fmt.Sprint(was.wrong) {
-		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", oneLine(c.wrong))
+	if c.wrong != nil && c.wrong.String() != was.wrong.String() {
+		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", c.wrong)
 	}
 	return c, true
 }
@@ -185,6 +202,3 @@ func (c *cache) peek(d store.Digest) *image {
 	defer c.mu.Unlock()
 	return c.images[d]
 }
-
-// oneLine is err in one line.
-func oneLine(err error) string { return strings.ReplaceAll(fmt.Sprint(err), "\n", "; ") }

@@ -40,8 +40,8 @@ func (v View) renderer(b Visit) *renderer {
 }
 
 // Check says which files the board could not have, since a template in them cannot be filled
-// in or a file of this host cannot be read: the errors of all, joined.
-func (v View) Check(b Visit) error { return v.renderer(b).check() }
+// in or a file of this host cannot be read: an error for each.
+func (v View) Check(b Visit) []error { return v.renderer(b).check() }
 
 // Made says what is made of the file at name for the board, and is "" where the board gets
 // the file as it is.

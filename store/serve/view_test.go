@@ -58,3 +58,20 @@ func TestViewIsWhatBoardsGet(t *testing.T) {
 	}
 	w.wantTrouble("00000002/cmdline.txt")
 }
+
+// A fault is one fault, whatever is in its text.
+func TestFaultsAreCounted(t *testing.T) {
+	w, _ := rack(t, func(c *serve.Config) {
+		c.Files = []serve.OwnFile{{Path: "etc/x", From: "/none/a\nb"}}
+	})
+	d := w.promoteFiles("dev", map[string]string{
+		"config.txt": "initramfs initramfs.gz\n", "initramfs.gz": string(archive(t, "etc")), "cmdline.txt": "{{.nothing}}",
+	})
+	if wrong := w.view(d).Check(serve.Visit{Board: "00000001", Addr: client.Addr()}); len(wrong) != 2 {
+		t.Errorf("%d faults, want one of cmdline.txt and one of etc/x: %q", len(wrong), wrong)
+	}
+	w.wantTrouble("00000001/initramfs.gz")
+	if warning := w.front.Trail("00000001")[0].Warning; strings.Count(warning, "; ") != 1 || strings.Contains(warning, "\n") {
+		t.Errorf("the trail says %q, want two faults in a line", warning)
+	}
+}
