@@ -189,7 +189,7 @@ func (a *app) warnOfTemplates(ctx context.Context, s *store.Store, image store.D
 // checkServe looks at what a front end with these flags would give to boards: to all that are
 // known, and to others. What it finds is printed, and is an errFindings.
 func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
-	c, err := a.serveConfig(flags)
+	c, err := a.servable(flags)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.F
 			return ctx.Err()
 		case <-asked:
 		}
-		c, err := a.serveConfig(flags)
+		c, err := a.servable(flags)
 		var policy serve.Policy
 		if err == nil {
 			policy, err = policyOf(c)

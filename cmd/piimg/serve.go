@@ -86,7 +86,7 @@ something is wrong with the file, what held before goes on to hold.` + "\n" + ex
 }
 
 func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error {
-	c, err := a.serveConfig(flags)
+	c, err := a.servable(flags)
 	if err != nil {
 		return err
 	}
@@ -99,11 +99,6 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	}
 	if s.guard, err = a.guard(); err != nil {
 		return err
-	}
-	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP, "--https": c.HTTPS} {
-		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
-			return hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
-		}
 	}
 	level := slog.LevelInfo
 	if debug {
@@ -128,6 +123,25 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	}
 	f.announce(a)
 	return f.run(ctx)
+}
+
+// servable is the configuration file with the flags over it, if a front end would start with it
+// as far as that can be seen beforehand.
+func (a *app) servable(flags config.Serve) (config.Serve, error) {
+	c, err := a.serveConfig(flags)
+	if err != nil {
+		return c, err
+	}
+	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP, "--https": c.HTTPS} {
+		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
+			return c, hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
+		}
+	}
+	policy, err := policyOf(c)
+	if err == nil {
+		err = policy.Check(fleet{})
+	}
+	return c, cmp.Or(err, tftpConfig(c, nil).Check())
 }
 
 // serveConfig is the configuration file with the flags over it.

@@ -30,6 +30,12 @@ func (p *Policy) filesFor(labels map[string]string, secrets bool) (own, withheld
 	return own, withheld
 }
 
+// Check says what is wrong with p.
+func (p Policy) Check(fleet Fleet) error {
+	_, err := p.checked(fleet)
+	return err
+}
+
 // checked is p with the boards of addresses in the spelling of their ids.
 func (p Policy) checked(fleet Fleet) (*Policy, error) {
 	for _, name := range p.envs() {

@@ -79,9 +79,6 @@ func Load(file string, optional bool) (Config, error) {
 	if err := c.Serve.check(); err != nil {
 		return c, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := c.TFTP.check(); err != nil {
-		return c, fmt.Errorf("%s: %w", file, err)
-	}
 	if err := c.check(); err != nil {
 		return c, fmt.Errorf("%s: %w", file, err)
 	}

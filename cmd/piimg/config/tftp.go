@@ -1,14 +1,9 @@
 package config
 
-import (
-	"cmp"
-	"fmt"
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // TFTP is the [tftp] table: what the TFTP server gives to whom. What is 0 has the default
-// that the front end's README names.
+// that the front end's README names. The TFTP server says what is wrong with it.
 type TFTP struct {
 	SinglePort     bool      `toml:"single_port"`     // answer from the port that was asked, for firewalls that let no other through
 	Window         int       `toml:"windowsize"`      // largest window, in blocks
@@ -27,13 +22,4 @@ type TFTP struct {
 type Network struct {
 	Prefix netip.Prefix `toml:"prefix"` // such as 10.12.0.0/16
 	Rate   Size         `toml:"rate"`   // bytes a second for all of it; 0: no limit
-}
-
-// check refuses what contradicts itself.
-func (t TFTP) check() error {
-	timeout, floor := time.Duration(cmp.Or(t.Timeout, Duration(time.Second))), time.Duration(t.TimeoutFloor)
-	if floor > timeout {
-		return fmt.Errorf("tftp.timeout_floor: %s is more than the timeout of %s", floor, timeout)
-	}
-	return nil
 }

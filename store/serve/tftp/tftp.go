@@ -96,7 +96,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c Config) check() error {
+// Check says what is wrong with c.
+func (c Config) Check() error {
+	c = c.withDefaults()
 	switch {
 	case c.BlockSize < defaultBlock || c.BlockSize > maxBlockSize:
 		return fmt.Errorf("tftp: block size %d is not between %d and %d bytes", c.BlockSize, defaultBlock, maxBlockSize)
@@ -106,6 +108,8 @@ func (c Config) check() error {
 		return fmt.Errorf("tftp: %d retries are more than %d", c.Retries, maxRetries)
 	case c.Transfers < 0 || c.BoardTransfers < 0 || c.Waiting < 0 || c.Promise < 0 || c.Timeout < 0 || c.Floor < 0 || c.Retries < 0 || c.Hold < 0 || c.Grace < 0:
 		return errors.New("tftp: a limit or a time is negative")
+	case c.Floor > c.Timeout:
+		return fmt.Errorf("tftp: timeout floor %s is more than the timeout of %s", c.Floor, c.Timeout)
 	}
 	for _, n := range c.Networks {
 		if !n.Prefix.IsValid() || n.Rate < 0 {
@@ -133,10 +137,10 @@ type Server struct {
 
 // Listen binds the address of cfg. From then on requests wait for Serve.
 func Listen(cfg Config, o Opener) (*Server, error) {
-	cfg = cfg.withDefaults()
-	if err := cfg.check(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
+	cfg = cfg.withDefaults()
 	addr, err := net.ResolveUDPAddr("udp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("tftp: %w", err)

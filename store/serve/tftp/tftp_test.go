@@ -609,6 +609,8 @@ func TestListenRefuses(t *testing.T) {
 		"negative limit":     {Addr: "127.0.0.1:0", Transfers: -1},
 		"negative waiting":   {Addr: "127.0.0.1:0", Waiting: -1},
 		"negative time":      {Addr: "127.0.0.1:0", Timeout: -1},
+		"floor over default": {Addr: "127.0.0.1:0", Floor: 2 * time.Second},
+		"floor over timeout": {Addr: "127.0.0.1:0", Timeout: 50 * time.Millisecond, Floor: 100 * time.Millisecond},
 		"no address":         {Addr: "127.0.0.1"},
 		"no address of ours": {Addr: "127.0.0.1:99999"},
 	} {
