@@ -87,11 +87,11 @@ func (a *app) followTrail(ctx context.Context, p *trailPrinter, where sightings,
 
 // trailPrinter prints what it has not printed yet.
 type trailPrinter struct {
-	app    *app
-	opened time.Time // of the boot that was printed last
-	events int       // of it
-	said   int       // findings of it
-	kernel bool      // that it had its kernel was said
+	app     *app
+	opened  time.Time       // of the boot that was printed last
+	events  int             // of it
+	said    int             // findings of it
+	reached serve.Milestone // that was said of it
 }
 
 // show prints what is new in boots. At the end of each it says what is wrong.
@@ -101,7 +101,7 @@ func (p *trailPrinter) show(boots []serve.Boot, whole bool) error {
 			continue
 		}
 		if !b.Opened.Equal(p.opened) {
-			p.opened, p.events, p.said, p.kernel = b.Opened, 0, 0, false
+			p.opened, p.events, p.said, p.reached = b.Opened, 0, 0, serve.Nothing
 			p.header(b)
 		}
 		events := slices.Clone(b.Events[min(max(p.events-b.Dropped, 0), len(b.Events)):])
@@ -110,9 +110,9 @@ func (p *trailPrinter) show(boots []serve.Boot, whole bool) error {
 			fmt.Fprintf(p.app.out, "  %8.3fs  %-8s %-36s %10s %7d ms  %s\n", e.Time.Sub(b.Opened).Seconds(), printable(string(e.Result)), printable(e.Name), size(e.Bytes), e.Duration.Milliseconds(), printable(e.Protocol))
 		}
 		p.events = b.Dropped + len(b.Events)
-		if whole || n < len(boots)-1 || len(b.Diagnosis) > p.said || b.Milestone == serve.Kernel && !p.kernel {
+		if whole || n < len(boots)-1 || len(b.Diagnosis) > p.said || b.Milestone >= serve.Kernel && b.Milestone > p.reached {
 			p.footer(b)
-			p.said, p.kernel = len(b.Diagnosis), b.Milestone == serve.Kernel
+			p.said, p.reached = len(b.Diagnosis), b.Milestone
 		}
 	}
 	return p.app.out.err
