@@ -77,9 +77,13 @@ func checkRefs(ctx context.Context, s *store.Store, refs string, do func(context
 		return nil
 	}
 	if err := do(ctx, b.Logs(), s.ID()); err != nil {
-		return hint(fmt.Errorf("%s: %w", open.Shown(refs), err), "--refs and PIIMG_REFS belong to the store that --store names")
+		return wrongRefs(refs, err)
 	}
 	return nil
+}
+
+func wrongRefs(refs string, err error) error {
+	return hint(fmt.Errorf("%s: %w", open.Shown(refs), err), "--refs and PIIMG_REFS belong to the store that --store names")
 }
 
 // openLogs opens the store to append to its logs.
@@ -126,9 +130,7 @@ func (a *app) initStore(ctx context.Context, o store.InitOptions) (*store.Store,
 	s, err := store.Open(ctx, b)
 	made := errors.Is(err, fs.ErrNotExist)
 	if made {
-		if err = a.mayShare(ctx, o); err == nil {
-			s, err = store.InitWith(ctx, b, o)
-		}
+		s, err = a.makeIn(ctx, b, o)
 	}
 	if err == nil {
 		err = checkRefs(ctx, s, a.refsLocation(), split.Claim)
@@ -137,6 +139,33 @@ func (a *app) initStore(ctx context.Context, o store.InitOptions) (*store.Store,
 		return nil, false, fmt.Errorf("open store %s: %w", open.Shown(where), err)
 	}
 	return s, made, nil
+}
+
+// makeIn makes a store in b, if nothing speaks against it: where its environments will be is
+// looked at first, since a store without them would be left behind.
+func (a *app) makeIn(ctx context.Context, b store.Bucket, o store.InitOptions) (*store.Store, error) {
+	if err := freeRefs(ctx, b, a.refsLocation()); err != nil {
+		return nil, err
+	}
+	if err := a.mayShare(ctx, o); err != nil {
+		return nil, err
+	}
+	return store.InitWith(ctx, b, o)
+}
+
+// freeRefs checks that the environments of a store that is yet to be made in b can be at refs.
+func freeRefs(ctx context.Context, b store.Bucket, refs string) error {
+	two, ok := b.(split.Bucket)
+	if !ok {
+		return nil
+	}
+	if err := split.Free(ctx, two.Logs()); err != nil {
+		return wrongRefs(refs, err)
+	}
+	if err := probe.Write(ctx, two.Logs()); err != nil {
+		return fmt.Errorf("%s: %w", open.Shown(refs), err)
+	}
+	return nil
 }
 
 // bucket opens where the store lives.

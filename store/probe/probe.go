@@ -60,7 +60,7 @@ const (
 // enough, two show more. What it writes lies below the key "probe", and is removed. The
 // error is one of reaching the bucket at all; a promise that is not kept is none.
 func Run(ctx context.Context, buckets ...store.Bucket) (Report, error) {
-	p := &prober{ctx: ctx, buckets: buckets, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
+	p := newProber(ctx, buckets...)
 	defer p.clean()
 	var r Report
 	for _, c := range []struct {
@@ -87,6 +87,13 @@ func Run(ctx context.Context, buckets ...store.Bucket) (Report, error) {
 	return r, nil
 }
 
+// Write is an error where b cannot be written. It leaves nothing but folders.
+func Write(ctx context.Context, b store.Bucket) error {
+	p := newProber(ctx, b)
+	defer p.clean()
+	return b.Create(ctx, p.prefix+"write", []byte("may this be written?"))
+}
+
 // promise is an error of a bucket that answers, and not as it has to.
 type promise string
 
@@ -98,6 +105,10 @@ type prober struct {
 	ctx     context.Context
 	buckets []store.Bucket
 	prefix  string
+}
+
+func newProber(ctx context.Context, buckets ...store.Bucket) *prober {
+	return &prober{ctx: ctx, buckets: buckets, prefix: "probe/" + strings.ToLower(rand.Text()) + "/"}
 }
 
 // of is the bucket by one of its connections.

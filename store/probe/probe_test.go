@@ -88,6 +88,13 @@ func (f faulty) Put(ctx context.Context, key string, c store.Content) error {
 	return f.Bucket.Put(ctx, key, c)
 }
 
+func (f faulty) Create(ctx context.Context, key string, doc []byte) error {
+	if f.down {
+		return errors.New("connection refused")
+	}
+	return f.Bucket.Create(ctx, key, doc)
+}
+
 func TestBrokenPromises(t *testing.T) {
 	for want, f := range map[string]faulty{
 		"clock: the store's is off by -1h0m0s, more than 5m0s: set the clocks of both machines": {Bucket: mem.New(), skew: -time.Hour},
@@ -100,5 +107,19 @@ func TestBrokenPromises(t *testing.T) {
 	}
 	if _, err := probe.Run(t.Context(), faulty{Bucket: mem.New(), down: true}); err == nil {
 		t.Error("a bucket that cannot be reached passed")
+	}
+}
+
+// Write leaves nothing behind, and says what is in the way.
+func TestWrite(t *testing.T) {
+	b := mem.New()
+	if err := probe.Write(t.Context(), b); err != nil {
+		t.Error(err)
+	}
+	for info, err := range b.List(t.Context(), "", "") {
+		t.Errorf("left behind: %s, %v", info.Key, err)
+	}
+	if err := probe.Write(t.Context(), faulty{Bucket: b, down: true}); err == nil {
+		t.Error("a bucket that cannot be reached is written")
 	}
 }

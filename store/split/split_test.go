@@ -2,6 +2,7 @@ package split_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,11 +71,46 @@ func TestFaultRow42EnvironmentsOfAnotherStore(t *testing.T) {
 			t.Errorf("%s of another store's = %v; want %s", name, err, want)
 		}
 	}
+	const taken = "these environments are of store mine, not of one that is yet to be made"
+	if err := split.Free(t.Context(), logs); err == nil || err.Error() != taken {
+		t.Errorf("Free of what is claimed = %v; want %s", err, taken)
+	}
+	if err := split.Free(t.Context(), mem.New()); err != nil {
+		t.Errorf("Free of what nobody has claimed = %v", err)
+	}
 	if err := logs.Put(t.Context(), "piimg-refs.json", store.Bytes([]byte("{"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := split.Check(t.Context(), logs, "mine"); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("Check of a torn claim = %v; want ErrCorrupt", err)
+	}
+}
+
+// A store keeps its environments where its content is: another one does not take them over,
+// unless that was so already.
+func TestEnvironmentsOfAStoreAreItsOwn(t *testing.T) {
+	logs := mem.New()
+	s, err := store.Init(t.Context(), logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, err := range map[string]error{
+		"Check": split.Check(t.Context(), logs, "other"),
+		"Claim": split.Claim(t.Context(), logs, "other"),
+		"Free":  split.Free(t.Context(), logs),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "are of store "+s.ID()) {
+			t.Errorf("%s of what a store has = %v", name, err)
+		}
+	}
+	if err := split.Claim(t.Context(), logs, s.ID()); err != nil {
+		t.Errorf("Claim of a store for itself = %v", err)
+	}
+	if err := logs.Put(t.Context(), "piimg-refs.json", store.Bytes([]byte(`{"store":"other"}`))); err != nil {
+		t.Fatal(err)
+	}
+	if err := split.Check(t.Context(), logs, "other"); err != nil {
+		t.Errorf("Check of what other had claimed before = %v", err)
 	}
 }
 
