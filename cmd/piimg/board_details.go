@@ -275,14 +275,16 @@ func (a *app) imported(ctx context.Context, s *store.Store, b config.Board, forc
 	o := board.Options{Details: &details}
 	switch {
 	case err != nil:
-	case b.Env != "" && b.Image != "" || b.Mode != "" && b.Mode != "net" && b.Env+b.Image != "":
+	case b.Env != "" && b.Image != "" || b.Mode != "" && b.Mode != string(board.Net) && b.Env+b.Image != "":
 		err = errors.New("it has several of env, image and mode")
 	case b.Env+b.Image != "":
 		o, err = assignment(ctx, s, b.Env+b.Image, force, o)
+	case b.Mode == string(board.Net):
+		err = errors.New("mode is net, and there is neither env nor image")
 	case b.Mode != "":
 		o.Mode = board.Mode(b.Mode)
 		if !slices.Contains([]board.Mode{board.Local, board.Off, board.Unset}, o.Mode) {
-			err = fmt.Errorf("mode %q is none of local, off, unset", b.Mode)
+			err = fmt.Errorf("mode %q is none of net, local, off, unset", b.Mode)
 		}
 	default:
 		o.Keep = true

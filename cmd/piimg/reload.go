@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"reflect"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +18,9 @@ import (
 const reloadWithin = time.Minute
 
 // reload reads the configuration file again whenever somebody asks for it, until ctx ends.
-// What is wrong with it is said, and what held before goes on to hold.
-func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.Front, flags config.Serve, log *slog.Logger) error {
+// What is wrong with it is said, and what held before goes on to hold. began is the
+// configuration that front was started with.
+func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.Front, began, flags config.Serve, log *slog.Logger) error {
 	var failed atomic.Bool
 	front.Meter().Gauge("piimg_config_last_reload_successful", "0 where the configuration file was read again and something was wrong with it.", func() float64 {
 		if failed.Load() {
@@ -47,5 +50,27 @@ func (a *app) reload(ctx context.Context, asked <-chan os.Signal, front *serve.F
 			continue
 		}
 		log.Info("the configuration was read again", "rules", len(policy.Rules.Rules), "networks", len(policy.Networks), "files", len(policy.Files))
+		if keys := fixedSince(began, c); len(keys) > 0 {
+			log.Warn("some of what has changed holds only from the next start on", "settings", strings.Join(keys, " "))
+		}
 	}
+}
+
+// fixedSince are the settings that differ in began and now, of those that are read at the start
+// only.
+func fixedSince(began, now config.Serve) (keys []string) {
+	was, is := reflect.ValueOf(began), reflect.ValueOf(now)
+	for n := range was.NumField() {
+		key := was.Type().Field(n).Tag.Get("toml")
+		switch key {
+		case "default", "addresses", "rule", "network", "file":
+			continue // serve.Policy has them
+		case "-":
+			key = "[tftp]"
+		}
+		if !reflect.DeepEqual(was.Field(n).Interface(), is.Field(n).Interface()) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }

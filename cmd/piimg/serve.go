@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -119,7 +120,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	defer signal.Stop(hangup)
 	f.also = []func(context.Context) error{
 		(&inUseReporter{store: s, front: f.front, name: frontName(c.Cache), log: log, now: a.now}).run,
-		func(ctx context.Context) error { return a.reload(ctx, hangup, f.front, flags, log) },
+		func(ctx context.Context) error { return a.reload(ctx, hangup, f.front, c, flags, log) },
 	}
 	f.announce(a)
 	return f.run(ctx)
@@ -135,6 +136,11 @@ func (a *app) servable(flags config.Serve) (config.Serve, error) {
 	for flag, addr := range map[string]string{"--tftp": c.TFTP, "--http": c.HTTP, "--https": c.HTTPS} {
 		if _, err := net.ResolveTCPAddr("tcp", addr); err != nil && addr != "" {
 			return c, hint(usageError{fmt.Errorf("%s: %w", flag, err)}, "such as :69, or 127.0.0.1:6969 for a trial")
+		}
+	}
+	for key, text := range map[string]string{"url": c.URL, "https_url": c.SecureURL} {
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			return c, usageError{fmt.Errorf("%s: %q is no URL such as http://192.0.2.1:8080", key, text)}
 		}
 	}
 	policy, err := policyOf(c)

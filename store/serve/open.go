@@ -46,6 +46,9 @@ func (f *Front) Open(ctx context.Context, r Request) (*File, error) {
 		return f.openEnv(ctx, r, t)
 	case t.board == "":
 		id, ok := f.boardAt(addr)
+		if !ok && t.path == romFile {
+			return f.openForROM(ctx, r, addr)
+		}
 		if !ok {
 			return nil, notFound(r.Name)
 		}
@@ -85,6 +88,20 @@ func (f *Front) openEnv(ctx context.Context, r Request, t target) (*File, error)
 		return nil, trouble{err}
 	}
 	return f.openFile(ctx, r, img, t.path)
+}
+
+// romFile is what the boot ROM of a Pi 3 asks for. It has no folder to ask below yet.
+const romFile = "bootcode.bin"
+
+// openForROM opens romFile for a board that nothing is known of but its address: as the
+// image has it that the rules give to boards there. By its next request the board says who
+// it is, and its session begins.
+func (f *Front) openForROM(ctx context.Context, r Request, addr netip.Addr) (*File, error) {
+	d := f.policy.Load().Decide(Assignment{}, addr)
+	if d.Env == "" {
+		return nil, notFound(r.Name)
+	}
+	return f.openEnv(ctx, r, target{env: d.Env, path: romFile})
 }
 
 // openBoard opens a file of the image that the board's session holds.

@@ -194,6 +194,51 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// TestBootROM asks as a Pi 3 does that was never seen: for its boot loader without a folder,
+// at an address that says nothing.
+func TestBootROM(t *testing.T) {
+	at := func(addr string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(addr), 49152) }
+	w := newWorld(t, func(c *serve.Config) {
+		c.Default = "dev"
+		c.Networks = []serve.Network{
+			{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Target: serve.Target{Env: "prod"}},
+			{Prefix: netip.MustParsePrefix("10.7.0.0/16"), Target: serve.Target{Local: true}},
+		}
+	})
+	names := []string{"bootcode.bin", "config.txt", "start.elf"}
+	dev, prod, own := w.image("v1", names...), w.image("v2", names...), w.image("v3", names...)
+	w.fleet.promote("dev", dev)
+	w.fleet.promote("prod", prod)
+	w.fleet.assign("2e2f16b6", serve.Assignment{Image: own})
+	w.refresh()
+	var nothing store.Digest
+	for _, s := range []struct {
+		what, from, name string
+		want             store.Digest
+	}{
+		{"the default", "10.9.0.1", "bootcode.bin", dev},
+		{"its network", "10.8.0.1", "//bootcode.bin", prod},
+		{"a network whose boards boot from their own disks", "10.7.0.1", "bootcode.bin", nothing},
+		{"that alone", "10.9.0.1", "start.elf", nothing},
+		{"not elsewhere", "10.9.0.1", "x/bootcode.bin", nothing},
+		{"it is board 2e2f16b6", "10.9.0.1", "2e2f16b6/start.elf", own},
+		{"which is known now", "10.9.0.1", "bootcode.bin", own},
+	} {
+		var got store.Digest
+		if f, err := w.openFrom(at(s.from), s.name); err == nil {
+			got = f.Image
+			f.Done(serve.OK, f.Size)
+			f.Close()
+		}
+		if got != s.want {
+			t.Errorf("%s: %s from %s is of image %s, want %s", s.what, s.name, s.from, got, s.want)
+		}
+	}
+	if boots := w.front.Boards(); len(boots) != 1 || boots[0].Board != "2e2f16b6" {
+		t.Errorf("boards that were seen: %+v", boots)
+	}
+}
+
 func TestAssignments(t *testing.T) {
 	w := newWorld(t)
 	w.promote("dev", "v1")

@@ -70,8 +70,8 @@ func (f *Front) Replace(ctx context.Context, p Policy) error {
 	}
 	for _, name := range checked.envs() {
 		if e := (&environment{name: name}); !f.hasEnv(name) {
-			_, _ = f.follow(ctx, e) // what is wrong with it is noted in e
-			f.adopt(e)
+			f.adopt(e)              // so that what is wrong with it is logged
+			_, _ = f.follow(ctx, e) // and noted in e
 		}
 	}
 	f.take(checked)

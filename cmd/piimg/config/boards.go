@@ -18,15 +18,22 @@ import (
 // Target is what boards get: one of the keys.
 type Target struct {
 	Env  string `toml:"env"`  // what this environment runs
-	Mode string `toml:"mode"` // "local": nothing, so that they use their own disk; "off": nothing, and that is known
+	Mode string `toml:"mode"` // "local": nothing, so that they use their own disk; "off": nothing, and that is known; "net", which may be left out: env
 }
 
 func (t Target) check() error {
-	if t.Mode != "" && t.Mode != "local" && t.Mode != "off" {
-		return fmt.Errorf("mode %q is neither local nor off", t.Mode)
-	}
-	if t.Mode != "" && t.Env != "" {
-		return errors.New("env and mode are there, say one of them")
+	switch t.Mode {
+	case "":
+	case "net":
+		if t.Env == "" {
+			return errors.New("mode is net, say which environment: env = \"prod\"")
+		}
+	case "local", "off":
+		if t.Env != "" {
+			return errors.New("env and mode are there, say one of them")
+		}
+	default:
+		return fmt.Errorf("mode %q is none of net, local, off", t.Mode)
 	}
 	return nil
 }

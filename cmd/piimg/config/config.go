@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -94,6 +95,9 @@ func (s Serve) check() error {
 		if len(r.Labels) == 0 {
 			return fmt.Errorf("serve.rule %d: it has no labels; serve.default is for all boards", n+1)
 		}
+		if r.Target == (Target{}) {
+			return fmt.Errorf(`serve.rule %d: say what its boards get: env = "prod", mode = "local" or mode = "off"`, n+1)
+		}
 	}
 	for _, n := range s.Network {
 		if err := n.check(); err != nil {
@@ -101,6 +105,11 @@ func (s Serve) check() error {
 		}
 		if !n.Prefix.IsValid() {
 			return errors.New(`serve.network: say which, such as prefix = "10.1.0.0/16"`)
+		}
+	}
+	for addr := range s.Addresses {
+		if _, err := netip.ParseAddr(addr); err != nil {
+			return fmt.Errorf("serve.addresses: %q is no IP address such as 192.0.2.7", addr)
 		}
 	}
 	for _, f := range s.File {

@@ -38,6 +38,15 @@ timeout_floor = "250ms"
 	}
 }
 
+// A mode may be written out that goes without saying.
+func TestModeNet(t *testing.T) {
+	got, err := Load(write(t, "[[serve.rule]]\nlabels = {a = \"b\"}\nmode = \"net\"\nenv = \"prod\"\n"), false)
+	want := []Rule{{Labels: map[string]string{"a": "b"}, Target: Target{Env: "prod", Mode: "net"}}}
+	if d := cmp.Diff(want, got.Serve.Rule); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}
+
 func TestLoadPolicy(t *testing.T) {
 	got, err := Load(write(t, `
 [sign]
@@ -71,6 +80,14 @@ func TestLoadSaysWhatIsWrong(t *testing.T) {
 		"[serve]\nblksize = \"x\"":     "config.toml: toml: line 2",
 
 		"[tftp]\ntimeout = 1": "config.toml: toml: line 2",
+
+		"[[serve.rule]]\nlabels = {a = \"b\"}":                      "serve.rule 1: say what its boards get",
+		"[[serve.rule]]\nlabels = {a = \"b\"}\nmode = \"net\"":      "serve.rule 1: mode is net, say which environment",
+		"[[serve.rule]]\nenv = \"prod\"":                            "serve.rule 1: it has no labels",
+		"[[serve.network]]\nprefix = \"10.0.0.0/8\"\nmode = \"of\"": "serve.network 10.0.0.0/8: mode \"of\" is none of net, local, off",
+		"[[serve.network]]\nenv = \"prod\"":                         "serve.network: say which",
+		"[[serve.network]]\nenv = \"a\"\nmode = \"local\"":          "env and mode are there",
+		"[serve]\naddresses = {\"192.0.2\" = \"91cdf03d\"}":         "serve.addresses: \"192.0.2\" is no IP address",
 	} {
 		if _, err := Load(write(t, text), true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Load(%q) = %v, want %q", text, err, want)

@@ -106,8 +106,10 @@ func (c Config) Check() error {
 		return fmt.Errorf("tftp: window of %d blocks is not between 1 and %d", c.Window, maxWindow)
 	case c.Retries > maxRetries:
 		return fmt.Errorf("tftp: %d retries are more than %d", c.Retries, maxRetries)
-	case c.Transfers < 0 || c.BoardTransfers < 0 || c.Waiting < 0 || c.Promise < 0 || c.Timeout < 0 || c.Floor < 0 || c.Retries < 0 || c.Hold < 0 || c.Grace < 0:
-		return errors.New("tftp: a limit or a time is negative")
+	case min(c.Transfers, c.BoardTransfers, c.Waiting, c.Retries) < 0 || c.Promise < 0:
+		return fmt.Errorf("tftp: a limit is negative: transfers %d, board_transfers %d, waiting %d, retries %d, promise %d", c.Transfers, c.BoardTransfers, c.Waiting, c.Retries, c.Promise)
+	case min(c.Timeout, c.Floor, c.Hold, c.Grace) < 0:
+		return fmt.Errorf("tftp: a time is negative: timeout %s, timeout_floor %s, hold %s, grace %s", c.Timeout, c.Floor, c.Hold, c.Grace)
 	case c.Floor > c.Timeout:
 		return fmt.Errorf("tftp: timeout floor %s is more than the timeout of %s", c.Floor, c.Timeout)
 	}
