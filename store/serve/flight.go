@@ -71,6 +71,22 @@ func (g *group[K, V]) do(ctx context.Context, crew *crew, key K, work func(conte
 	}
 }
 
+// anew is do for who wants to know what has become so by now: a call that runs already may
+// have looked before that, and is only waited for.
+func (g *group[K, V]) anew(ctx context.Context, crew *crew, key K, work func(context.Context) (V, error)) (V, error) {
+	g.mu.Lock()
+	running := g.calls[key]
+	g.mu.Unlock()
+	if running != nil {
+		select {
+		case <-running.done:
+		case <-ctx.Done():
+			return *new(V), ctx.Err()
+		}
+	}
+	return g.do(ctx, crew, key, work)
+}
+
 // join is the running call for key, which it starts where none runs.
 func (g *group[K, V]) join(crew *crew, key K, work func(context.Context) (V, error)) (*call[V], error) {
 	g.mu.Lock()

@@ -96,7 +96,7 @@ func (f *Front) Run(ctx context.Context) error {
 	}()
 	defer func() { <-kept }()
 	for {
-		f.refresh(ctx)
+		f.refresh(ctx, f.heads.do)
 		f.scrub(ctx)
 		// Front ends that start together do not ask together for ever.
 		pause := time.NewTimer(f.cfg.Poll*4/5 + rand.N(f.cfg.Poll*2/5))
@@ -156,7 +156,8 @@ func hold(held map[store.Digest]bool, b savedBoard, now time.Time, idle time.Dur
 }
 
 // Refresh looks for new heads now, and forgets what failed or was refused a moment
-// ago. The error names every environment whose head boards do not get yet.
+// ago. It finds whatever was promoted before it was called. The error names every
+// environment whose head boards do not get yet.
 func (f *Front) Refresh(ctx context.Context) error {
 	f.cache.forgive()
 	f.mu.Lock()
@@ -165,10 +166,13 @@ func (f *Front) Refresh(ctx context.Context) error {
 	for _, st := range f.allStations() {
 		st.forgive()
 	}
-	return f.refresh(ctx)
+	return f.refresh(ctx, f.heads.anew)
 }
 
-func (f *Front) refresh(ctx context.Context) error {
+// share is how several callers share one look at the head of an environment.
+type share func(context.Context, *crew, string, func(context.Context) (Head, error)) (Head, error)
+
+func (f *Front) refresh(ctx context.Context, share share) error {
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, headsAtATime)
 	envs := f.environments()
@@ -177,7 +181,7 @@ func (f *Front) refresh(ctx context.Context) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			_, errs[n] = f.follow(ctx, e)
+			_, errs[n] = f.followBy(ctx, e, share)
 		})
 	}
 	wg.Wait()
@@ -188,7 +192,11 @@ func (f *Front) refresh(ctx context.Context) error {
 
 // follow brings e to its present head; several callers share one look.
 func (f *Front) follow(ctx context.Context, e *environment) (Head, error) {
-	return f.heads.do(ctx, f.crew, e.name, func(ctx context.Context) (Head, error) {
+	return f.followBy(ctx, e, f.heads.do)
+}
+
+func (f *Front) followBy(ctx context.Context, e *environment, share share) (Head, error) {
+	return share(ctx, f.crew, e.name, func(ctx context.Context) (Head, error) {
 		head, err := f.look(ctx, e)
 		f.note(e, err)
 		return head, err

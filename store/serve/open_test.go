@@ -13,14 +13,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"piimg/store"
 	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 	"piimg/store/serve/web"
 )
 
@@ -366,12 +369,10 @@ func TestRun(t *testing.T) {
 	go func() { done <- w.front.Run(ctx) }()
 	next := w.image("v2", pi4Files...)
 	w.fleet.promote("dev", next)
-	for range 500 {
-		if envs := w.front.Environments(); len(envs) == 1 && envs[0].Image == next {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	servetest.Await(t, "an environment that runs the next image", func() bool {
+		envs := w.front.Environments()
+		return len(envs) == 1 && envs[0].Image == next
+	})
 	w.want("91cdf03d/config.txt", "v2")
 	stop()
 	if err := <-done; !errors.Is(err, ctx.Err()) {
@@ -560,4 +561,40 @@ func TestErrorsAreWrappedOnce(t *testing.T) {
 	if _, err := w.open("00003113/config.txt"); err == nil || err.Error() != "board 00003113: environment dev: file does not exist" {
 		t.Errorf("the error is %q", err)
 	}
+}
+
+// slowFleet says what was the head when it was asked, and takes its time for that.
+type slowFleet struct {
+	*fleet
+	wait chan struct{}
+}
+
+func (f *slowFleet) Head(ctx context.Context, env string, now serve.Head) (serve.Head, error) {
+	h, err := f.fleet.Head(ctx, env, now)
+	<-f.wait
+	return h, err
+}
+
+// TestRefreshIsNoOlderLook promotes while a look for heads is under way: whoever looks after
+// that gets the new head, and not what the earlier look has found.
+func TestRefreshIsNoOlderLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowFleet{wait: make(chan struct{})}
+		w := newWorld(t, func(c *serve.Config) { slow.fleet = c.Fleet.(*fleet); c.Fleet = slow })
+		w.fleet.promote("dev", w.image("v1", pi4Files...))
+		next := w.image("v2", pi4Files...)
+		var looks sync.WaitGroup
+		looks.Go(func() { w.front.Refresh(t.Context()) })
+		synctest.Wait()
+		w.fleet.promote("dev", next)
+		looks.Go(func() {
+			w.refresh()
+			if envs := w.front.Environments(); len(envs) != 1 || envs[0].Image != next {
+				t.Errorf("after a look boards get %+v, want %s", envs, next)
+			}
+		})
+		synctest.Wait()
+		close(slow.wait)
+		looks.Wait()
+	})
 }
