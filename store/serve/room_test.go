@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"piimg/store"
 	"piimg/store/serve"
+	"piimg/store/serve/servetest"
 )
 
 // cacheSize is how many bytes of blobs lie in the cache folder.
@@ -176,15 +178,7 @@ func TestScrub(t *testing.T) {
 	kernel := store.Sum([]byte(text("vmlinuz", "v1")))
 	flip(t, w.cached(kernel))
 	w.clock.pass(8 * 24 * time.Hour)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- w.front.Run(ctx) }()
-	for ctx.Err() == nil && !strings.Contains(w.scrape(), "piimg_cache_damaged_total 1\n") {
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	<-done
+	w.runUntil("a damaged copy", func() bool { return strings.Contains(w.scrape(), "piimg_cache_damaged_total 1\n") })
 	w.want("91cdf03d/vmlinuz", "v1")
 	w.wantClean()
 }
@@ -250,16 +244,23 @@ func TestFaultRow41StoreDownAtStartAndForADay(t *testing.T) {
 	w.fleet.goDown(nil)
 	source.fail(nil)
 	w.clock.pass(15 * time.Second)
-	w.front.Run(timeout(t, time.Second)) // its first look is at once
+	w.runUntil("an environment that runs the new head", func() bool { // its first look is at once
+		return slices.ContainsFunc(w.front.Environments(), func(e serve.Environment) bool { return e.Image == next })
+	})
 	w.clock.pass(time.Minute)
 	w.want("00000003/vmlinuz", "v2")
 	w.wantMetrics(`piimg_env_behind{env="dev"} 0`)
 }
 
-func timeout(t *testing.T, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
+// runUntil runs the front end until something is so.
+func (w *world) runUntil(what string, so func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.front.Run(ctx) }()
+	servetest.Await(w.t, what, so)
+	cancel()
+	<-done
 }
 
 // TestInvariantI4NothingElseUnderADigest damages the store and the cache at random, and

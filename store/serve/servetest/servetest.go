@@ -87,7 +87,7 @@ func NoLeaks(t *testing.T) {
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	t.Cleanup(func() {
 		var g, n int
-		for range 1000 {
+		for range 6000 {
 			if g, n = runtime.NumGoroutine(), openFiles(t); g <= goroutines && n <= files {
 				return
 			}
@@ -115,10 +115,10 @@ func Pattern(n int) []byte {
 	return b[:n]
 }
 
-// Await waits until something is so, for half a minute.
+// Await waits until something is so, for two minutes.
 func Await(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for range 3000 {
+	for range 12_000 {
 		if so() {
 			return
 		}
@@ -130,7 +130,7 @@ func Await(t *testing.T, what string, so func() bool) {
 // LastEvent waits until the trail of the board has n events, and returns the last.
 func LastEvent(t *testing.T, front *serve.Front, n int) serve.Event {
 	t.Helper()
-	for range 3000 {
+	for range 12_000 {
 		if boots := front.Trail(BoardID); len(boots) > 0 && len(boots[0].Events) >= n {
 			if got := len(boots[0].Events); got != n {
 				t.Fatalf("%d events, want %d: %+v", got, n, boots[0].Events)

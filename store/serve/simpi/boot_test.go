@@ -37,7 +37,7 @@ func pi4b() Board {
 			DTBs: []string{"bcm2711-rpi-4-b.dtb"}, ArmStubs: []string{"armstub8-gic.bin"},
 		}},
 		Serial:      testSerial,
-		FileTimeout: 20 * time.Second, ResendEvery: 5 * time.Second, RetryWait: time.Millisecond,
+		FileTimeout: 5 * time.Minute, ResendEvery: 10 * time.Second, RetryWait: time.Millisecond,
 	}
 }
 
@@ -372,9 +372,9 @@ func TestSilence(t *testing.T) {
 		last    string
 		problem string
 	}{
-		{"start file ends the attempt", "start4.elf", FirmwareNotFound, "start4.elf", "error: no answer for 91cdf03d/start4.elf within 2s"},
-		{"kernel counts as missing", "kernel8.img", KernelNotFound, "armstub8-gic.bin", "error: no answer for 91cdf03d/kernel8.img within 2s"},
-		{"absent file costs time", "dt-blob.bin", Started, "kernel8.img", "warning: no answer for 91cdf03d/dt-blob.bin within 2s"},
+		{"start file ends the attempt", "start4.elf", FirmwareNotFound, "start4.elf", "error: no answer for 91cdf03d/start4.elf within 6s"},
+		{"kernel counts as missing", "kernel8.img", KernelNotFound, "armstub8-gic.bin", "error: no answer for 91cdf03d/kernel8.img within 6s"},
+		{"absent file costs time", "dt-blob.bin", Started, "kernel8.img", "warning: no answer for 91cdf03d/dt-blob.bin within 6s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -387,7 +387,7 @@ func TestSilence(t *testing.T) {
 			}
 			s := newScripted(t, files)
 			b := pi4b()
-			b.FileTimeout, b.ResendEvery = 2*time.Second, 500*time.Millisecond
+			b.FileTimeout, b.ResendEvery = 6*time.Second, 2*time.Second
 			r := boot(t, b, s.addr(), Options{})
 			last := r.Requests[len(r.Requests)-1].Name
 			if r.Outcome != tt.outcome || last != tt.last || !strings.Contains(problems(r), tt.problem) {
@@ -449,7 +449,7 @@ func TestRollOver(t *testing.T) {
 	files["kernel8.img"] = bytes.Repeat([]byte("0123456789abcdef"), 40_000_000/16)
 	s := newTFTP(t, under("91cdf03d/", files))
 	b := pi4b()
-	b.FirmwareBlksize, b.FileTimeout = 512, time.Minute
+	b.FirmwareBlksize = 512
 	tests := []struct {
 		eeprom  Date
 		outcome Outcome
@@ -556,7 +556,8 @@ func TestNothingIsLeft(t *testing.T) {
 	newTFTP(t, files).stop() // opens what the network keeps for good
 	goroutines, descriptors := runtime.NumGoroutine(), countDescriptors(t)
 	s := newTFTP(t, files, func(s *tftp.Server) { // to give a board up soon that went away
-		s.SetTimeout(300 * time.Millisecond)
+		s.SetTimeout(time.Second)
+		s.SetRetries(2)
 		s.SetBackoff(func(int) time.Duration { return 0 })
 	})
 	for i, style := range []Style{StyleA, StyleB, StyleC, StyleC} {
@@ -577,7 +578,7 @@ func TestNothingIsLeft(t *testing.T) {
 		}
 	}
 	s.stop()
-	deadline := time.Now().Add(10 * time.Second) // the server's last transfer has to end as well
+	deadline := time.Now().Add(2 * time.Minute) // the server's last transfer has to end as well
 	for runtime.NumGoroutine() > goroutines || countDescriptors(t) > descriptors {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d descriptors; want %d, %d", runtime.NumGoroutine(), countDescriptors(t), goroutines, descriptors)

@@ -59,7 +59,7 @@ func TestBootHTTP(t *testing.T) {
 			s := httptest.NewServer(tt.handler)
 			defer s.Close()
 			b := pi4b()
-			b.Serial, b.FileTimeout = 0x91cdf03d, 10*time.Second
+			b.Serial = 0x91cdf03d
 			if tt.name == "silence" {
 				b.FileTimeout = 50 * time.Millisecond
 			}

@@ -198,7 +198,7 @@ func (t *scriptedTransfer) exchange(b []byte, block uint16) bool {
 		t.send(b)
 	}
 	buf := make([]byte, packetBuffer)
-	t.conn.SetReadDeadline(time.Now().Add(2 * time.Second))
+	t.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	for {
 		n, _, err := t.conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -224,7 +224,7 @@ func (t *scriptedTransfer) sendStray(block uint16) {
 	conn := listenLoopback(t.t)
 	defer conn.Close()
 	conn.WriteToUDPAddrPort(appendDATA(nil, block, []byte("not this one")), t.to)
-	conn.SetReadDeadline(time.Now().Add(time.Second))
+	conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 	buf := make([]byte, packetBuffer)
 	n, _, err := conn.ReadFromUDPAddrPort(buf)
 	if err != nil {

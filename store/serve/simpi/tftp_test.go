@@ -35,7 +35,7 @@ func newTFTP(t testing.TB, files map[string][]byte, options ...func(*tftp.Server
 	}
 	s := &tftpServer{conn: conn, done: make(chan error, 1), files: maps.Clone(files)}
 	s.server = tftp.NewServer(s.read, nil)
-	s.server.SetTimeout(time.Second)
+	s.server.SetTimeout(20 * time.Second) // a block that comes twice is a problem of the report
 	for _, o := range options {
 		o(s.server)
 	}

@@ -14,13 +14,16 @@ import (
 	"piimg/store"
 )
 
-// testLink is a bootloader with short time limits, that a busy machine keeps all the same.
+// testLink is a bootloader with time limits that a busy machine keeps.
 func testLink(s *scripted) link {
 	return link{
 		server: s.addr(), blksize: 1024, rollsOver: true, now: time.Now,
-		fileTimeout: 5 * time.Second, resendEvery: time.Second,
+		fileTimeout: 2 * time.Minute, resendEvery: time.Minute,
 	}
 }
+
+// resending is for what gets lost.
+func resending(l *link) { l.resendEvery = 2 * time.Second }
 
 // TestGet is one file from a server with each kind of misbehaviour.
 func TestGet(t *testing.T) {
@@ -66,8 +69,8 @@ func TestGet(t *testing.T) {
 		{name: "OACK twice", script: script{oackTwice: true}, want: with(func(r *Request) { r.Duplicates = 1 })},
 		{name: "every block twice", script: script{dataTwice: true}, want: with(func(r *Request) { r.Duplicates = 3 })},
 		{name: "block ahead is ignored", script: script{ahead: 2}, want: whole},
-		{name: "first requests lost", script: script{dropFirst: 2}, want: with(func(r *Request) { r.Resends = 2 })},
-		{name: "block lost", script: script{dropData: 2}, want: with(func(r *Request) { r.Resends = 1 })},
+		{name: "first requests lost", script: script{dropFirst: 2}, link: resending, want: with(func(r *Request) { r.Resends = 2 })},
+		{name: "block lost", script: script{dropData: 2}, link: resending, want: with(func(r *Request) { r.Resends = 1 })},
 		{name: "stray port", script: script{stray: true}, want: with(func(r *Request) { r.Strays = 4 })},
 		{name: "malformed first", script: script{malformed: true}, want: with(func(r *Request) { r.Violations = []Violation{Malformed} })},
 		{name: "missing", script: script{missing: true, code: 1}, want: Request{Result: Missing, ErrorCode: 1, ErrorText: "File not found"}},
@@ -75,8 +78,8 @@ func TestGet(t *testing.T) {
 		{name: "missing, error 2", script: script{missing: true, code: 2}, want: Request{Result: Missing, ErrorCode: 2, ErrorText: "File not found"}},
 		{name: "stopped", script: script{stopAfter: 2},
 			want: Request{Result: Short, Bytes: 2048, Tsize: 3200, Blksize: 1024, ErrorText: "gone"}},
-		{name: "silent", script: script{silent: true}, want: Request{Result: Timeout}},
-		{name: "late", script: script{blockDelay: 2 * time.Second}, link: func(l *link) { l.resendEvery = time.Minute },
+		{name: "silent", script: script{silent: true}, link: func(l *link) { l.fileTimeout = time.Second }, want: Request{Result: Timeout}},
+		{name: "late", script: script{blockDelay: 2 * time.Second}, link: func(l *link) { l.fileTimeout = 5 * time.Second },
 			want: Request{Result: Timeout, Tsize: 3200, Blksize: 1024}},
 	}
 	for _, tt := range tests {
@@ -112,7 +115,9 @@ func TestGet(t *testing.T) {
 func TestRequestIsResentFromOnePort(t *testing.T) {
 	s := newScripted(t, map[string]script{"f": {data: []byte("x"), dropFirst: 3}, "g": {data: []byte("x")}})
 	for _, name := range []string{"f", "g"} {
-		if _, err := testLink(s).get(t.Context(), &Request{Path: name}, false, func() {}); err != nil {
+		l := testLink(s)
+		resending(&l)
+		if _, err := l.get(t.Context(), &Request{Path: name}, false, func() {}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -147,7 +152,11 @@ func TestProbe(t *testing.T) {
 			want := map[string]Result{"there": Found, "plain": Found, "silent": Timeout, "greedy": Refused, "gone": Missing}
 			for name, result := range want {
 				req := Request{Path: name}
-				open, err := testLink(s).probe(t.Context(), &req, style, func() {})
+				l := testLink(s)
+				if name == "silent" {
+					l.fileTimeout = time.Second
+				}
+				open, err := l.probe(t.Context(), &req, style, func() {})
 				if err != nil {
 					t.Fatalf("probe %s: %v", name, err)
 				}
@@ -201,7 +210,7 @@ func TestGetStopsWithContext(t *testing.T) {
 	if _, err := l.get(ctx, &Request{Path: "f"}, false, func() {}); err != context.DeadlineExceeded {
 		t.Errorf("get = %v; want deadline exceeded", err)
 	}
-	if d := time.Since(start); d > 5*time.Second {
+	if d := time.Since(start); d >= time.Minute {
 		t.Errorf("get took %s to notice", d)
 	}
 }

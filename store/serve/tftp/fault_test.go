@@ -62,7 +62,7 @@ func openFiles(t *testing.T) []os.DirEntry {
 // nothing to anybody.
 func TestFaultRow35AfterTheError(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
-	s := listen(t, tftp.Config{}, front)
+	s := listen(t, unhurried, front)
 	r := newRaw(t, s.Addr())
 	r.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	r.options()
@@ -166,7 +166,7 @@ func TestCutUnderTransfer(t *testing.T) {
 			}
 			for block := uint16(1); ; block++ {
 				r.ack(block)
-				p := r.read(3 * time.Second)
+				p := r.read(patience)
 				if p.op == opERROR {
 					if string(p.body) != "file cannot be read\x00" {
 						t.Errorf("the client is told %s", p)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"piimg/store/serve/tftp"
 )
 
 const (
@@ -21,6 +23,13 @@ const (
 	opERROR
 	opOACK
 )
+
+// patience is how long a busy machine may take for what has to come.
+const patience = time.Minute
+
+// unhurried sends nothing again for as long as a test lasts: where silence is looked for, a
+// busy machine may have been slow to answer.
+var unhurried = tftp.Config{Timeout: 5 * time.Minute, Floor: 5 * time.Minute}
 
 // raw is a TFTP client that sends what it is told to.
 type raw struct {
@@ -106,9 +115,9 @@ func (r *raw) read(within time.Duration) packet {
 // this client was slow to acknowledge it, is passed over where the next one is wanted.
 func (r *raw) want(op, number uint16) packet {
 	r.t.Helper()
-	p := r.read(10 * time.Second)
+	p := r.read(patience)
 	for op == opDATA && p.op == opDATA && p.number == number-1 {
-		p = r.read(10 * time.Second)
+		p = r.read(patience)
 	}
 	if p.op != op || p.number != number {
 		r.t.Fatalf("got %s, want %s", p, packet{op: op, number: number})

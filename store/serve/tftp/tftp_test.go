@@ -223,8 +223,19 @@ func TestOverlap(t *testing.T) {
 // TestFaultRow35RepeatedRequest sends the same request twice from the same port, as a client does
 // that has missed the answer: it gets that again, and has one transfer.
 func TestFaultRow35RepeatedRequest(t *testing.T) {
+	for range 20 {
+		if repeatedRequest(t) {
+			return
+		}
+	}
+	t.Error("this machine is too slow for the test to say anything")
+}
+
+// repeatedRequest says whether it came to an end. It does not where the machine was so slow
+// that a request in mid-transfer is rightly taken for that of a board which starts anew.
+func repeatedRequest(t *testing.T) bool {
 	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(100)})
-	const floor = 500 * time.Millisecond
+	const floor = 2 * time.Second
 	s := listen(t, tftp.Config{Floor: floor, Timeout: time.Minute}, front)
 	r := newRaw(t, s.Addr())
 	ask := func() { r.request(opRRQ, servetest.BoardID+"/config.txt", piOptions(1024)...) }
@@ -237,10 +248,14 @@ func TestFaultRow35RepeatedRequest(t *testing.T) {
 	time.Sleep(floor)
 	ask()
 	r.options()
+	sent := time.Now()
 	r.ack(0)
 	r.want(opDATA, 1)
 	ask() // late, and no longer of interest
 	if p := r.read(100 * time.Millisecond); p.op != 0 {
+		if time.Since(sent) > time.Second {
+			return false
+		}
 		t.Errorf("a request in mid-transfer got %s", p)
 	}
 	r.ack(1)
@@ -250,12 +265,13 @@ func TestFaultRow35RepeatedRequest(t *testing.T) {
 	if e := servetest.LastEvent(t, front, 1); e.Result != serve.OK {
 		t.Errorf("event %+v, want one transfer", e)
 	}
+	return true
 }
 
 // TestLostPackets loses the OACK, a block and an acknowledgement.
 func TestLostPackets(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"config.txt": servetest.Pattern(1500)})
-	const timeout = 400 * time.Millisecond
+	const timeout = 2 * time.Second
 	s := listen(t, tftp.Config{Timeout: timeout}, front)
 	r := newRaw(t, s.Addr())
 	r.request(opRRQ, servetest.BoardID+"/config.txt", piOptions(1024)...)
@@ -283,7 +299,7 @@ func TestLostPackets(t *testing.T) {
 // TestSilentClient goes away in the middle.
 func TestSilentClient(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
-	s := listen(t, tftp.Config{Timeout: 300 * time.Millisecond, Retries: 1}, front)
+	s := listen(t, tftp.Config{Timeout: 2 * time.Second, Retries: 1}, front)
 	r := newRaw(t, s.Addr())
 	r.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	r.options()
@@ -301,7 +317,7 @@ func TestWriteRequest(t *testing.T) {
 	s := listen(t, tftp.Config{}, front)
 	r := newRaw(t, s.Addr())
 	r.request(opWRQ, servetest.BoardID+"/config.txt")
-	if p := r.read(3 * time.Second); p.op != opERROR {
+	if p := r.read(patience); p.op != opERROR {
 		t.Errorf("a write request got %s", p)
 	}
 }
@@ -508,7 +524,9 @@ func TestTroubleAtStop(t *testing.T) {
 // repeated, and is served once.
 func TestLimit(t *testing.T) {
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
-	s := listen(t, tftp.Config{Transfers: 1}, front)
+	cfg := unhurried
+	cfg.Transfers = 1
+	s := listen(t, cfg, front)
 	first, patient := newRaw(t, s.Addr()), newRaw(t, s.Addr())
 	first.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 	first.options()
@@ -539,7 +557,7 @@ func TestWaiting(t *testing.T) {
 		{"all", tftp.Config{Transfers: 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.cfg.Hold = 2 * time.Second
+			tt.cfg.Hold = 4 * time.Second
 			s := listen(t, tt.cfg, broken{errAway})
 			var all []*raw
 			for range 8 {
@@ -548,7 +566,11 @@ func TestWaiting(t *testing.T) {
 				all = append(all, r)
 			}
 			for n, r := range all {
-				p := r.read(10 * time.Second / time.Duration(1+n/4*50)) // those that wait for long come first
+				within := patience
+				if n >= 4 { // those that wait for long come first
+					within = 200 * time.Millisecond
+				}
+				p := r.read(within)
 				if want := n < 4; want != (string(p.body) == "not available now\x00") {
 					t.Errorf("request %d got %s", n, p)
 				}
@@ -577,17 +599,22 @@ func TestStop(t *testing.T) {
 			if boots := front.Trail(servetest.BoardID); len(boots) > 0 {
 				before = len(boots[0].Events)
 			}
-			s, stop := start(t, tftp.Config{Grace: tt.grace}, front)
+			cfg := unhurried
+			cfg.Grace = tt.grace
+			s, stop := start(t, cfg, front)
 			r := newRaw(t, s.Addr())
 			r.request(opRRQ, servetest.BoardID+"/vmlinuz", piOptions(1024)...)
 			r.options()
+			r.ack(0)
+			r.want(opDATA, 1)
 			stopped := make(chan struct{})
 			go func() { stop(); close(stopped) }()
 			time.Sleep(50 * time.Millisecond)
-			r.ack(0)
 			for block := uint16(1); tt.want == serve.OK && block <= 4; block++ {
-				r.want(opDATA, block)
 				r.ack(block)
+				if block < 4 {
+					r.want(opDATA, block+1)
+				}
 			}
 			if tt.want != serve.OK {
 				if p := r.want(opERROR, 0); string(p.body) != "server is stopping\x00" {

@@ -31,7 +31,7 @@ func ask(t *testing.T, s *web.Server, text string) (*http.Response, string) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	io.WriteString(conn, strings.ReplaceAll(text, "\n", "\r\n")+"\r\n\r\n")
 	method, _, _ := strings.Cut(text, " ")
 	r, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
@@ -287,7 +287,7 @@ func TestClientGone(t *testing.T) {
 func TestSlowClient(t *testing.T) {
 	body := servetest.Pattern(16 << 20)
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
-	s := listen(t, web.Config{Stall: time.Second, Idle: time.Second}, front)
+	s := listen(t, web.Config{Stall: 3 * time.Second, Idle: 3 * time.Second}, front)
 	conn, err := net.Dial("tcp", s.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func TestSlowClient(t *testing.T) {
 		if err != nil {
 			break
 		}
-		time.Sleep(80 * time.Millisecond)
+		time.Sleep(300 * time.Millisecond)
 	}
 	if got != len(body) {
 		t.Errorf("%d bytes came, want %d", got, len(body))
@@ -324,7 +324,7 @@ func TestSlowHeader(t *testing.T) {
 	}
 	defer conn.Close()
 	io.WriteString(conn, "GET /91cdf03d/vmlinuz HTTP/1.1\r\nHost")
-	conn.SetReadDeadline(time.Now().Add(8 * time.Second))
+	conn.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.ReadAll(conn); err != nil {
 		t.Errorf("the connection is still open: %v", err)
 	}
@@ -431,15 +431,12 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		t.Error("a second connection of the client was answered")
 	}
 	first.Close()
-	for range 100 { // until the server has seen it
+	servetest.Await(t, "a connection once the first one has ended", func() bool {
 		third := dial(t, s)
 		third.ask()
-		if line, err := third.in.ReadString('\n'); err == nil && strings.Contains(line, "200 OK") {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Error("the client gets no connection any more")
+		line, err := third.in.ReadString('\n')
+		return err == nil && strings.Contains(line, "200 OK")
+	})
 }
 
 // keptConn is a connection that asks for the same file again and again.
@@ -456,7 +453,7 @@ func dial(t *testing.T, s *web.Server) *keptConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	return &keptConn{conn, t, bufio.NewReader(conn)}
 }
 
@@ -476,7 +473,7 @@ func (c *keptConn) wantSilence() {
 	if line, err := c.in.ReadString('\n'); err == nil {
 		c.t.Errorf("answer %q, want none", line)
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 }
 
 // TestStop ends a transfer that outlasts the grace time.
