@@ -12,7 +12,7 @@ type TFTP struct {
 	Waiting        int       `toml:"waiting"`         // requests of one address that may wait
 	Promise        Size      `toml:"promise"`         // bytes of large files at a time, for a network without a rate; 1.25 GB
 	Timeout        Duration  `toml:"timeout"`         // until a block without an answer is sent again, before round trips are known; 1s
-	TimeoutFloor   Duration  `toml:"timeout_floor"`   // the least of it, once they are, and a quarter of it where packets get lost; 100ms
+	TimeoutFloor   Duration  `toml:"timeout_floor"`   // the least of it, once they are, and a quarter of it where many packets get lost; 100ms
 	Retries        int       `toml:"retries"`         // of one block, until a client is given up
 	Networks       []Network `toml:"networks"`        // that are served; without any, all
 }

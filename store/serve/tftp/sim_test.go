@@ -367,6 +367,39 @@ func TestNoNeedlessRepetition(t *testing.T) {
 	}
 }
 
+// TestLongerWay: a way that suddenly takes longer, as one does whose queues fill up, has a
+// block sent again once where that is longer than the floor, and none where it is not; few
+// packets that get lost change nothing about that.
+func TestLongerWay(t *testing.T) {
+	body := servetest.Pattern(4 << 20)
+	for _, tt := range []struct {
+		loss   float64
+		longer time.Duration
+		most   int // blocks that are sent again for nothing, of one client each time
+	}{{0, 40 * time.Millisecond, 0}, {0.005, 40 * time.Millisecond, 0}, {0, 100 * time.Millisecond, 1}, {0.01, 100 * time.Millisecond, 1}} {
+		s := newSim(t, Config{}, 1, map[string][]byte{"vmlinuz": body})
+		s.loss, s.delay, s.jitter = tt.loss, time.Millisecond, time.Millisecond
+		for n := range 10 {
+			s.pi(n, simFile).start()
+		}
+		const times = 4
+		for range times {
+			s.run(time.Second)
+			s.delay = tt.longer
+			s.run(2 * time.Second)
+			s.delay = time.Millisecond
+		}
+		for _, c := range s.clients {
+			if c.needless > times*tt.most || c.done {
+				t.Errorf("%v: %d of %d blocks were sent again for nothing; done %v", tt, c.needless, c.last, c.done)
+			}
+		}
+		s.run(time.Minute)
+		s.wantAll(body)
+		s.wantIdle()
+	}
+}
+
 // TestHeavyLoss: over a network that loses 5 % each way 1 MB ends in seconds, so does what
 // 100 boards fetch together, and a start4.elf comes within the 30 s that a board gives it.
 func TestHeavyLoss(t *testing.T) {

@@ -55,6 +55,8 @@ type transfer struct {
 	slid  bool    // a repeated ACK has made the window be sent again since the last new one
 	pace  pace
 
+	twice int64 // the last block that was acknowledged after it was sent again
+
 	deadline instant
 	heap     int // place in the engine's timers, -1 where it has none
 	queued   bool
@@ -87,6 +89,9 @@ func (t *transfer) ack(number uint16, now instant) event {
 	ahead := int64(number - uint16(t.acked))
 	switch {
 	case ahead == 0:
+		if t.twice == t.acked && now-t.again < ownAccord {
+			t.pace.doubt()
+		}
 		return t.repeat(now)
 	case ahead > t.top-t.acked:
 		return nothing // an old one, or none of ours
@@ -134,6 +139,7 @@ func (t *transfer) repeat(now instant) event {
 func (t *transfer) measure(acked int64, now instant) {
 	switch {
 	case t.pace.tries > 0:
+		t.twice = acked
 		t.pace.answered(now-t.again, now-t.since)
 	case t.timed != 0 && acked >= t.timed:
 		t.pace.trip(now - t.since)
