@@ -50,7 +50,7 @@ type Config struct {
 	Promise        int64     // bytes of large files at a time on a network without a rate; further ones wait; 1.25 GB
 
 	Timeout time.Duration // until a block without an answer is sent again, before round trips are known; 1 s
-	Floor   time.Duration // the least of it, and a quarter of it where packets get lost; 100 ms
+	Floor   time.Duration // the least of it, and a quarter of it where many packets get lost; 100 ms
 	Retries int           // per block; 7
 	Hold    time.Duration // for a request while the front end has trouble, before the client is told; 3 s
 	Grace   time.Duration // for transfers in progress when the server stops; 5 s
@@ -188,11 +188,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, s.waker.wake)()
 	closer := newCloser()
 	defer closer.wait()
-	e := newEngine(s.cfg, &s.stats)
-	out := newOutbox(s.sockets[len(s.sockets)-1])
-	e.out, e.look = out, s.look
-	l := &loop{s: s, e: e, out: out, in: newInbox(), closer: closer}
-	return l.run(ctx)
+	return newLoop(s, closer).run(ctx)
 }
 
 // loop moves packets, files and time into an engine.
@@ -206,17 +202,25 @@ type loop struct {
 	cut    instant // when a server that stops ends what is left
 	busy   int     // rounds in which answers are taken without asking whether there are any
 	ceded  instant // when the scheduler was last asked whether others have to run
+	rounds int     // batches that are taken from one socket before the other has its turn
+	behind int     // rounds in a row in which more answers were there than that
 }
 
 const (
-	rounds = 16 // batches that are taken from one socket before the other has its turn
-	many   = 8  // answers in one round that let more be expected, for as many rounds
+	defaultRounds = 16
+	many          = 8 // answers in one round that let more be expected, for as many rounds
 
 	// cede is less than the 10 ms after which Go's monitor takes the processor away from a
 	// goroutine that has not been through the scheduler. It would do that over and over,
 	// and wake up every 20 µs to look whether it has to: 7 % of what this server costs.
 	cede = 5 * time.Millisecond
 )
+
+func newLoop(s *Server, c *closer) *loop {
+	l := &loop{s: s, e: newEngine(s.cfg, &s.stats), out: newOutbox(s.sockets[len(s.sockets)-1]), in: newInbox(), closer: c, rounds: defaultRounds}
+	l.e.out, l.e.look = l.out, s.look
+	return l
+}
 
 func (l *loop) run(ctx context.Context) error {
 	l.cut = never
@@ -233,7 +237,9 @@ func (l *loop) run(ctx context.Context) error {
 		for _, o := range l.s.takeFound() {
 			l.e.opened(o)
 		}
-		l.e.expire()
+		if l.caughtUp() {
+			l.e.expire()
+		}
 		if ctx.Err() != nil && l.stopped() {
 			return nil
 		}
@@ -269,22 +275,27 @@ func (l *loop) pause() time.Duration {
 
 // receive takes what has come in: answers before requests, so that a flood of the latter
 // does not hold up who is being served, and all answers before the clock is looked at,
-// so that none of them is late only because this server was.
+// so that none of them is late only because this server was: also those that have come
+// since it was asked for them, where something is due.
 func (l *loop) receive(ready []unix.PollFd) error {
+	behind := l.behind
+	l.behind = 0
 	for n := len(ready) - 1; n >= 0; n-- {
-		if ready[n].Revents == 0 {
+		if ready[n].Revents == 0 && (n < len(ready)-1 || l.e.next() > l.e.now) {
 			continue
 		}
-		most := rounds
+		most := l.rounds
 		if n == 0 && len(ready) > 1 {
 			most = 1
 		}
-		got, err := l.take(l.s.sockets[n], most)
+		got, err := l.take(n, most)
 		if err != nil {
 			return err
 		}
 		switch {
 		case n != len(ready)-1:
+		case got == most*batchLen:
+			l.behind = behind + 1
 		case got == 0:
 			l.busy = 0
 		case got >= many && l.busy == 0:
@@ -294,10 +305,23 @@ func (l *loop) receive(ready []unix.PollFd) error {
 	return nil
 }
 
-// take receives so many batches at most, and says how many packets there were.
-func (l *loop) take(s *socket, most int) (packets int, err error) {
+// caughtUp says whether all answers were taken, or more than all clients can have given: a
+// flood of others does not stop the clock.
+func (l *loop) caughtUp() bool {
+	if l.behind > 2*l.s.cfg.Transfers/(l.rounds*batchLen) {
+		l.behind = 0
+	}
+	return l.behind == 0
+}
+
+// take receives so many batches at most from a socket, and says how many packets there were.
+// It is as late as it was when answers were last asked for: there are none from before.
+func (l *loop) take(socket, most int) (packets int, err error) {
 	for range most {
-		got, err := l.in.receive(s, l.e.receive)
+		if socket == len(l.s.sockets)-1 {
+			l.e.now = time.Since(l.s.start)
+		}
+		got, err := l.in.receive(l.s.sockets[socket], l.e.receive)
 		if err != nil {
 			return packets, fmt.Errorf("tftp: %w", err)
 		}
