@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -35,17 +37,50 @@ func inNamespace(t testing.TB) bool {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
 	}
-	var out bytes.Buffer
+	var out, figures bytes.Buffer // each is written by one goroutine
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if _, ok := t.(*testing.B); ok {
-		cmd.Stdout = os.Stdout
+		cmd.Stdout = io.MultiWriter(os.Stdout, &figures)
 	}
 	err := runOnce(t, cmd)
 	t.Logf("in a network namespace:\n%s", out.Bytes())
+	if err == nil {
+		err = ran(t.Name(), out.String()+figures.String())
+	}
 	if err != nil {
 		t.Errorf("in a network namespace: %v", err)
 	}
 	return false
+}
+
+// ran says whether the test or benchmark has run in the process that printed this and ended
+// well: one that is left out, or not found, lets a process end well, too.
+func ran(name, printed string) error {
+	switch {
+	case strings.Contains(printed, "--- SKIP: "+name):
+		return fmt.Errorf("%s was left out", name)
+	case !strings.Contains(printed, "--- PASS: "+name+" (") && !strings.Contains("\n"+printed, "\n"+name): // a benchmark begins a line
+		return fmt.Errorf("%s was not run", name)
+	}
+	return nil
+}
+
+func TestNamespaceTestsRun(t *testing.T) {
+	for _, tt := range []struct{ name, printed, want string }{
+		{"TestX", "=== RUN   TestX\n--- PASS: TestX (0.10s)\nPASS\n", "<nil>"},
+		{"TestX", "=== RUN   TestX\n    x_test.go:9: no ip\n--- SKIP: TestX (0.00s)\nPASS\n", "TestX was left out"},
+		{"TestX", "=== RUN   TestX/a\n    --- SKIP: TestX/a (0.10s)\n--- PASS: TestX (0.10s)\n", "TestX was left out"},
+		{"TestX", "=== RUN   TestX/a\n    --- PASS: TestX/a (0.10s)\n", "TestX was not run"},
+		{"TestX", "testing: warning: no tests to run\nPASS\n", "TestX was not run"},
+		{"BenchmarkX", "goos: linux\nBenchmarkX-2   \t       1\t  12 ns/op\nPASS\n", "<nil>"},
+		{"BenchmarkX", "goos: linux\nBenchmarkX \t 100 \t 12 ns/op\nPASS\n", "<nil>"},
+		{"BenchmarkX", "--- SKIP: BenchmarkX\nPASS\n", "BenchmarkX was left out"},
+		{"BenchmarkX", "goos: linux\nPASS\n", "BenchmarkX was not run"},
+	} {
+		if got := fmt.Sprint(ran(tt.name, tt.printed)); got != tt.want {
+			t.Errorf("%s of %q: %s, want %s", tt.name, tt.printed, got, tt.want)
+		}
+	}
 }
 
 // runOnce runs a command, once in a benchmark too, however often its loop goes round: that
