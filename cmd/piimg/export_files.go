@@ -214,22 +214,3 @@ func relink(target, name string) error {
 	}
 	return nil
 }
-
-// replaceFile writes a file as a whole: a reader sees the old one or the new one. A device
-// or a folder of that name is left alone.
-func replaceFile(name string, write func(io.Writer) error) error {
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
-		return hint(fmt.Errorf("%s is there and is no file", name), "name a file; piimg write IMAGE DEVICE writes to a device")
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".piimg-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	err = write(tmp)
-	err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
-}
