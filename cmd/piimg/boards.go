@@ -86,19 +86,16 @@ func (a *app) boardLines(ctx context.Context, where sightings) ([]boardLine, err
 	if err != nil {
 		a.ui.warn("what boards are set to is not known: %v", err)
 	}
-	names := map[string]string{}
 	for id, b := range known {
 		lines[string(id)] = boardLine{Board: string(id), Known: b.Mode != board.Unset || !b.Details.IsZero(), Runs: target(b)}
-		for _, other := range b.Also {
-			names[string(other)] = string(id)
-		}
 	}
 	seen, err := a.latest(ctx, where)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	names := board.Names(known)
 	for id, last := range seen {
-		id = cmp.Or(names[id], id)
+		id = cmp.Or(string(names[board.ID(id)]), id)
 		l, ok := lines[id]
 		if !ok {
 			l = boardLine{Board: id, Runs: string(board.Unset)}

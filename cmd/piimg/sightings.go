@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"piimg/cmd/piimg/config"
+	"piimg/store/board"
 	"piimg/store/serve"
 )
 
@@ -96,14 +97,9 @@ func (a *app) bootsHere(ctx context.Context, cache, id string) ([]serve.Boot, er
 	}
 	boots := all[id]
 	if len(boots) == 0 { // a MAC address of a board that is known by its serial, or the other way round
-		known, err := a.registered(ctx)
-		for _, b := range known {
-			for _, other := range b.Also {
-				if err == nil && string(other) == id {
-					boots = all[string(b.Board)]
-				}
-			}
-		}
+		known, _ := a.registered(ctx) // a store that is away does not hide what was seen
+		own, _, _ := board.Find(known, board.ID(id))
+		boots = all[string(own)]
 	}
 	return serve.Diagnosed(boots, a.now()), nil
 }

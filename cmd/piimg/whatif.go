@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -136,8 +135,9 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 	if err != nil {
 		return nil, err
 	}
-	id, own, known, err := lookUp(ctx, s, id)
-	if err != nil {
+	all, err := board.Snapshot(ctx, s, nil)
+	id, own, known := board.Find(all, id)
+	if err != nil && !known { // what cannot be read may be of this board
 		return nil, err
 	}
 	if !addr.IsValid() && len(own.Addresses) > 0 {
@@ -166,23 +166,6 @@ func (a *app) whatif(ctx context.Context, id board.ID, addr netip.Addr, def stri
 		w.Wrong = texts(p.seen.view.Check(p.visit))
 	}
 	return w, nil
-}
-
-// lookUp is what is known of the board that has the name id, with the id that it is known by.
-func lookUp(ctx context.Context, s *store.Store, id board.ID) (board.ID, board.Assignment, bool, error) {
-	all, err := board.Snapshot(ctx, s, nil)
-	if err != nil && (all == nil || ctx.Err() != nil) {
-		return id, board.Assignment{}, false, err
-	}
-	if own, ok := all[id]; ok {
-		return id, own, true, nil
-	}
-	for _, b := range all {
-		if slices.Contains(b.Also, id) {
-			return b.Board, b, true, nil
-		}
-	}
-	return id, board.Assignment{}, false, nil
 }
 
 func (a *app) printWhatif(w *whatif) error {

@@ -174,3 +174,25 @@ func TestSnapshotOfAFleet(t *testing.T) {
 		t.Errorf("%d boards with %d reads after %d, %v", len(again), rest.reads.Load(), len(part), err)
 	}
 }
+
+// A name that several boards claim is that of one of them, always the same.
+func TestNames(t *testing.T) {
+	all := map[board.ID]board.Assignment{}
+	for id, also := range map[board.ID][]board.ID{
+		"00000003": {"e4-5f-01-09-02-f7", "00000001"}, "00000002": {"e4-5f-01-09-02-f7"}, "00000001": {"e4-5f-01-09-02-f8"},
+	} {
+		all[id] = board.Assignment{Board: id, Details: board.Details{Also: also}}
+	}
+	for name, want := range map[board.ID]board.ID{
+		"e4-5f-01-09-02-f7": "00000002", "e4-5f-01-09-02-f8": "00000001", "00000001": "00000001", "00000003": "00000003",
+	} {
+		for range 20 { // maps are gone through in another order each time
+			if id, a, ok := board.Find(all, name); id != want || a.Board != want || !ok {
+				t.Fatalf("%s is %s, %+v, %v, want %s", name, id, a, ok, want)
+			}
+		}
+	}
+	if id, _, ok := board.Find(all, "0000000f"); id != "0000000f" || ok {
+		t.Errorf("a board that nobody has named is %s, %v", id, ok)
+	}
+}
