@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"net/netip"
@@ -113,26 +114,13 @@ func (f *foresight) look(ctx context.Context, d store.Digest) (seen, error) {
 	if err != nil {
 		return seen{}, err
 	}
-	view, err := serve.NewView(image, f.front, func(file store.File) (string, error) {
-		var text strings.Builder
-		for _, part := range file.Parts {
-			b, err := f.store.Blobs().Read(ctx, part, maxText)
-			if err != nil {
-				return "", fmt.Errorf("%s of image %s: %w", file.Path, d.Short(), err)
-			}
-			text.Write(b)
-		}
-		return text.String(), nil
-	})
+	view, err := serve.NewView(image, f.front, func(file store.File) (io.ReadCloser, error) { return f.store.OpenFile(ctx, file) })
 	if err != nil {
-		return seen{}, err
+		return seen{}, fmt.Errorf("image %s: %w", d.Short(), err)
 	}
 	f.views[d] = seen{image, view}
 	return f.views[d], nil
 }
-
-// maxText bounds a config.txt or a command line that is read, in bytes.
-const maxText = 1 << 20
 
 // check says which files the board cannot have of what it would get, and err why that cannot
 // be known. Secret files are looked at too, if there is a network that may have them.

@@ -2,7 +2,6 @@ package lint
 
 import (
 	"errors"
-	"strings"
 
 	"piimg/pipeline/format/boardtext"
 )
@@ -23,7 +22,7 @@ func cmdlineTemplate(r *report, v *view) {
 
 func templates(r *report, name, text string) {
 	var fault boardtext.Fault
-	if !strings.Contains(text, "{{") || !errors.As(boardtext.Check(name, text), &fault) {
+	if !errors.As(boardtext.Check(name, text), &fault) {
 		return
 	}
 	r.error(name, fault.Line, "write {{.hostname}}, {{if .role}} and the like", "no front end can fill this in: %s", fault.Msg)

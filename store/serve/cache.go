@@ -219,7 +219,13 @@ func (c *cache) load(ctx context.Context, d store.Digest, want func(...store.Blo
 	if err := c.complete(ctx, img); err != nil {
 		return nil, trouble{err}
 	}
-	i, err := newImage(img, func(f store.File) (string, error) { return c.readText(ctx, f) })
+	i, err := newImage(img, func(f store.File) (io.ReadCloser, error) {
+		body, err := c.open(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		return &section{io.NewSectionReader(body, 0, f.Size), body}, nil
+	})
 	if err != nil {
 		return nil, trouble{err}
 	}

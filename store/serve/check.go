@@ -17,11 +17,7 @@ import (
 func (r *renderer) check() faults {
 	var all faults
 	for _, name := range sortedKeys(r.img.texts) {
-		f, _ := r.img.File(name)
-		err := tooLong(f)
-		if err == nil {
-			_, err = r.text(name, r.img.texts[name])
-		}
+		_, err := r.text(name)
 		all.add(err)
 	}
 	if r.img.hasRamdisk() {
@@ -67,9 +63,7 @@ func (i *image) hasRamdisk() bool {
 func (i *image) checkTemplates() error {
 	var errs []error
 	for _, name := range sortedKeys(i.texts) {
-		if strings.Contains(i.texts[name], "{{") {
-			errs = append(errs, boardtext.Check(name, i.texts[name]))
-		}
+		errs = append(errs, boardtext.Check(name, i.texts[name]))
 	}
 	return errors.Join(errs...)
 }

@@ -1,7 +1,7 @@
 package serve
 
 import (
-	"context"
+	"fmt"
 	"io"
 	"path"
 	"slices"
@@ -50,10 +50,13 @@ var defaultKernels = []string{
 	"kernel7l.img", "kernel7.img", "kernel.img", "boot.img",
 }
 
-// newImage looks into img, whose small files read reads.
-func newImage(img *store.Image, read func(store.File) (string, error)) (*image, error) {
+// opener opens a file of an image.
+type opener func(store.File) (io.ReadCloser, error)
+
+// newImage looks into img, whose small files open opens.
+func newImage(img *store.Image, open opener) (*image, error) {
 	i := &image{Image: img, kernels: map[string]bool{}, ramdisks: map[string]bool{}, cmdlines: map[string]bool{}, texts: map[string]string{}}
-	if err := i.read("config.txt", read); err != nil {
+	if err := i.read("config.txt", open); err != nil {
 		return nil, err
 	}
 	names := bootNames(i.texts["config.txt"])
@@ -65,33 +68,30 @@ func newImage(img *store.Image, read func(store.File) (string, error)) (*image, 
 		mark(i.cmdlines, p, cmdlines(names))
 	}
 	for name := range i.cmdlines {
-		if err := i.read(name, read); err != nil {
+		if err := i.read(name, open); err != nil {
 			return nil, err
 		}
 	}
 	return i, nil
 }
 
-// read keeps the text of the file at name, where there is one.
-func (i *image) read(name string, read func(store.File) (string, error)) error {
+// read keeps as much as is looked at of the file at name, where there is one.
+func (i *image) read(name string, open opener) error {
 	f, ok := i.File(name)
 	if !ok {
 		return nil
 	}
-	text, err := read(f)
-	i.texts[name] = text
-	return err
-}
-
-// readText is as much of f as is looked at.
-func (c *cache) readText(ctx context.Context, f store.File) (string, error) {
-	r, err := c.open(ctx, f)
+	r, err := open(f)
 	if err != nil {
-		return "", err
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	defer r.Close()
-	b, err := io.ReadAll(io.NewSectionReader(r, 0, min(f.Size, maxConfig)))
-	return string(b), err
+	b, err := io.ReadAll(io.LimitReader(r, maxConfig))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	i.texts[name] = string(b)
+	return nil
 }
 
 func mark(set map[string]bool, prefix string, names []string) {

@@ -78,11 +78,10 @@ func (f *Front) render(ctx context.Context, st *station, s *session, img *image,
 	var made []byte
 	var err error
 	keep := false // the file itself comes before what was made
+	_, isText := img.texts[entry.Path]
 	switch {
-	case img.isText(entry.Path):
-		if made, err = text(entry, b); err == nil {
-			made, err = r.text(entry.Path, string(made))
-		}
+	case isText:
+		made, err = r.text(entry.Path)
 	case img.tails[entry.Path] && len(r.own) > 0:
 		made, err = r.archive(ctx, entry, b)
 		keep = true
@@ -123,35 +122,21 @@ func (f *Front) noteRendered(st *station, s *session, e store.File) {
 	f.log.Log(context.Background(), level, "file made for a board", "board", st.id, "name", e.Path, "digest", e.Digest, "size", e.Size)
 }
 
-// isText says whether the file at name is one that is filled in.
-func (i *image) isText(name string) bool { return i.cmdlines[name] || name == "config.txt" }
-
-// text is the whole of a file that is filled in.
-func text(entry store.File, b io.ReaderAt) ([]byte, error) {
-	if err := tooLong(entry); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(io.NewSectionReader(b, 0, entry.Size))
-}
-
-func tooLong(f store.File) error {
-	if f.Size > maxConfig {
-		return fmt.Errorf("%s: it has %d bytes, more than %d", f.Path, f.Size, maxConfig)
-	}
-	return nil
-}
-
 // text is the file at name, a command line or config.txt, as the board gets it, and nil
 // where that is as it is.
-func (r *renderer) text(name, was string) ([]byte, error) {
+func (r *renderer) text(name string) ([]byte, error) {
+	if f, _ := r.img.File(name); f.Size > maxConfig {
+		return nil, fmt.Errorf("%s: it has %d bytes, more than %d", name, f.Size, maxConfig)
+	}
+	was := r.img.texts[name]
 	if r.img.cmdlines[name] {
 		return r.cmdline(name, was)
 	}
-	if !strings.Contains(was, "{{") {
-		return nil, nil
-	}
 	now, err := boardtext.Fill(name, was, r.vars, maxConfigs)
-	return []byte(now), err
+	if err != nil || now == was {
+		return nil, err
+	}
+	return []byte(now), nil
 }
 
 // token is what the board shows to prove that it is in its session: its id, and a secret.

@@ -2,9 +2,10 @@ package serve
 
 import (
 	"fmt"
+	"io"
 	"net/netip"
-	"strings"
 
+	"piimg/pipeline/format/boardtext"
 	"piimg/store"
 )
 
@@ -14,10 +15,10 @@ type View struct {
 	cfg Config
 }
 
-// NewView is img, whose small files read reads, as boards get it from a front end that is made
+// NewView is img, whose small files open opens, as boards get it from a front end that is made
 // of cfg. Of that, nothing has to be set.
-func NewView(img *store.Image, cfg Config, read func(store.File) (string, error)) (View, error) {
-	i, err := newImage(img, read)
+func NewView(img *store.Image, cfg Config, open func(store.File) (io.ReadCloser, error)) (View, error) {
+	i, err := newImage(img, open)
 	return View{i, cfg}, err
 }
 
@@ -78,7 +79,7 @@ func filesText(n int) string {
 func (v View) Templates() []string {
 	var all []string
 	for _, name := range sortedKeys(v.img.texts) {
-		if strings.Contains(v.img.texts[name], "{{") {
+		if boardtext.Has(v.img.texts[name]) {
 			all = append(all, name)
 		}
 	}
@@ -88,13 +89,12 @@ func (v View) Templates() []string {
 // Text is what the file at name says, a command line or config.txt, once it is made for the
 // board, whose token is shown as token; "" where nothing is made of it, or cannot be.
 func (v View) Text(name string, b Visit, token string) string {
-	was, ok := v.img.texts[name]
-	if !ok {
+	if _, ok := v.img.texts[name]; !ok {
 		return ""
 	}
 	r := v.renderer(b)
 	r.session.Token = token
-	made, err := r.text(name, was)
+	made, err := r.text(name)
 	if err != nil {
 		return ""
 	}

@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -17,10 +18,7 @@ func (w *world) view(d store.Digest) serve.View {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	v, err := serve.NewView(img, w.cfg, func(f store.File) (string, error) {
-		b, err := w.store.Blobs().Read(w.t.Context(), f.Parts[0], 1<<20)
-		return string(b), err
-	})
+	v, err := serve.NewView(img, w.cfg, func(f store.File) (io.ReadCloser, error) { return w.store.OpenFile(w.t.Context(), f) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ func (f Fault) Error() string {
 	return fmt.Sprintf("%s:%d: %s", f.Name, f.Line, f.Msg)
 }
 
+// Has says whether there is anything in text to fill in.
+func Has(text string) bool { return strings.Contains(text, "{{") }
+
 // Check says what is wrong with text, whatever the variables are. The error is a Fault.
 func Check(name, text string) error {
 	_, err := parsed(name, text)
@@ -41,7 +44,7 @@ func Check(name, text string) error {
 // Fill is text with vars. A variable that there is not is an error, and so is a result of
 // more than limit bytes. The error is a Fault.
 func Fill(name, text string, vars map[string]string, limit int) (string, error) {
-	if !strings.Contains(text, "{{") {
+	if !Has(text) {
 		return text, nil
 	}
 	t, err := parsed(name, text)
