@@ -37,9 +37,10 @@ content too, or a share of it: a percentage drawn anew each time, or one part of
 by which 1/7 to 7/7 on seven days read everything once. Damage is told with the images,
 environments and boards that it hits. Nothing is written.
 
---repair moves what is damaged to quarantine/ and brings it back from --from, another store,
-then --from-cache, the cache of a front end, then --rebuild, the recipe that made it, in
-this order. Only bytes with the same digest are taken. A torn last entry of a log is moved
+--repair moves what is damaged to quarantine/ and brings it back from what is there already,
+such as what piimg gc has moved away, then from --from, another store, --from-cache, the
+cache of a front end, and --rebuild, the recipe that made it, in this order. Only bytes with
+the same digest are taken. A torn last entry of a log is moved
 away, so that the log ends with the entry before; what it said has to be promoted again.
 What nobody has stays missing, and is told.
 

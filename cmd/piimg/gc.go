@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +47,12 @@ An image is kept by
 Builds and promotions go on meanwhile; those that begin while something is removed wait
 for that. Whatever gc cannot read or does not know ends it before it removes anything.
 From a folder files go to quarantine/ for a week; from a server they are gone, unless it
-keeps versions. A run that was killed while it removed holds others up for five minutes;
-gc itself waits for an hour, or for --break.` + "\n" + exitCodes,
+keeps versions. Damaged bytes that piimg fsck --repair has put there go after a week, too;
+what nothing knows there stays, and so does what an image needs and the store has nowhere
+else: piimg fsck --repair looks whether it is right.
+
+A run that was killed while it removed holds others up for five minutes; gc itself waits
+for an hour, or for --break.` + "\n" + exitCodes,
 		Example: `  piimg gc
   piimg gc --delete
   piimg gc --delete --keep-images 5 --keep-days 30
@@ -173,6 +179,13 @@ func (a *app) printCollection(r gc.Report, o gcOptions) error {
 		a.ui.say("and %d smaller images: --all lists them", more)
 	}
 	fmt.Fprintln(a.out)
+	if err := a.printAmounts(r, o); err != nil {
+		return err
+	}
+	return a.printSetAside(r, o)
+}
+
+func (a *app) printAmounts(r gc.Report, o gcOptions) error {
 	found := "in the store"
 	if o.remove {
 		found = "were in the store"
@@ -194,6 +207,59 @@ func (a *app) printCollection(r gc.Report, o gcOptions) error {
 	})
 }
 
+// printSetAside prints what is in quarantine: the largest first, as images.
+func (a *app) printSetAside(r gc.Report, o gcOptions) error {
+	if len(r.SetAside) == 0 {
+		return nil
+	}
+	all := slices.SortedStableFunc(slices.Values(r.SetAside), func(a, b gc.SetAside) int { return cmp.Compare(b.Bytes, a.Bytes) })
+	shown := all
+	if !o.all {
+		shown = all[:min(len(all), mostImages)]
+	}
+	fmt.Fprintln(a.out)
+	err := table(a.out, "IN QUARANTINE\tSIZE\tWHY\t", func(line func(string, ...any)) {
+		for _, s := range shown {
+			line("%s\t%s\t%s\t%s", shortKey(s.Of), size(s.Bytes), whyAside(s), a.whenGone(s, o))
+		}
+	})
+	if more := len(all) - len(shown); err == nil && more > 0 {
+		a.ui.say("and %d smaller ones: --all lists them", more)
+	}
+	return err
+}
+
+// shortKey is a key with the digests in it shortened.
+func shortKey(key string) string {
+	if d, ok := store.BlobOf(key); ok {
+		return "blob " + d.Short()
+	}
+	if d, ok := store.ImageOf(key); ok {
+		return "record of " + d.Short()
+	}
+	return key
+}
+
+func whyAside(s gc.SetAside) string {
+	if s.Damaged {
+		return "damaged, found " + when(s.Since)
+	}
+	return "nothing kept it, collected " + when(s.Since)
+}
+
+// whenGone says what becomes of something in quarantine, or became of it in this run.
+func (a *app) whenGone(s gc.SetAside, o gcOptions) string {
+	switch {
+	case s.Goes.IsZero():
+		return "stays: an image needs it, and has nothing else; see piimg fsck --repair"
+	case s.Removed:
+		return "removed"
+	case s.Due(a.now()) && !o.remove:
+		return "removed by piimg gc --delete"
+	}
+	return "removed by a run after " + when(s.Goes)
+}
+
 func ripe(r gc.Report, text string) string {
 	if r.Ripe.IsZero() {
 		return ""
@@ -206,7 +272,7 @@ func tidied(t gc.Tidied) string {
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{t.Steps, "finished steps"}, {t.Leases, "leases"}, {t.Uploads, "unfinished uploads"}, {t.Quarantine, "blobs from quarantine"}} {
+	}{{t.Steps, "finished steps"}, {t.Leases, "leases"}, {t.Uploads, "unfinished uploads"}, {t.Quarantine, "objects from quarantine"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"piimg/store"
 )
@@ -26,8 +25,7 @@ func (c *checker) contents(ctx context.Context) error {
 	var all []store.Blob
 	var total int64
 	for _, key := range c.byKind["blobs"] {
-		d, err := store.ParseHex(strings.TrimPrefix(key, "blobs/sha256/"))
-		if err == nil && !told[key] {
+		if d, ok := store.BlobOf(key); ok && !told[key] {
 			all = append(all, store.Blob{Digest: d, Size: c.objects[key].Size})
 		}
 	}

@@ -210,8 +210,8 @@ func known(key string) bool {
 	case "piimg-store.json", "piimg-refs.json", "oci-layout", "index.json":
 		return !nested
 	case "blobs":
-		_, err := store.ParseHex(strings.TrimPrefix(rest, "sha256/"))
-		return err == nil && strings.HasPrefix(rest, "sha256/")
+		_, ok := store.BlobOf(key)
+		return ok
 	case "images":
 		_, ok := store.ImageOf(key)
 		return ok

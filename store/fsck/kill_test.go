@@ -142,7 +142,13 @@ func wantWhole(t *testing.T, dir string) (*store.Store, env.Entry) {
 // child could still report.
 func killed(t *testing.T, dir string, n int) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFaultRow01KilledWhileBlobsAreWritten$")
+	return killedIn(t, "TestFaultRow01KilledWhileBlobsAreWritten", dir, n)
+}
+
+// killedIn is killed of the child that a test is.
+func killedIn(t *testing.T, test, dir string, n int) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$")
 	cmd.Env = append(os.Environ(), killEnv+"="+strconv.Itoa(n), dirEnv+"="+dir)
 	out, err := cmd.Output()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {

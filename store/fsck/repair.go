@@ -26,7 +26,7 @@ type Source struct {
 
 // RepairOptions say where the right bytes may come from.
 type RepairOptions struct {
-	Sources []Source // asked in this order
+	Sources []Source // asked in this order, behind the store's own quarantine
 
 	// Rebuild makes content anew that no source has, and stores it in the store that is
 	// repaired; nil where nobody can.
@@ -41,6 +41,7 @@ type RepairOptions struct {
 // What else is damaged may show only once a manifest or an entry of a log is back, so r
 // grows.
 func Repair(ctx context.Context, s *store.Store, r *Report, o RepairOptions) error {
+	o.Sources = append([]Source{asideOf(s)}, o.Sources...)
 	p := &repairer{store: s, o: o}
 	for from := 0; from < len(r.Findings); {
 		upto := len(r.Findings)
@@ -248,7 +249,7 @@ func (p *repairer) quarantine(ctx context.Context, f *Finding) error {
 	default:
 		return err
 	}
-	key := "quarantine/" + f.Key + "." + d.Hex()[:12]
+	key := store.DamagedKey(f.Key, d)
 	if err := p.store.Bucket().Put(ctx, key, store.Content{Digest: d, Size: size, Open: open}); err != nil {
 		return err
 	}

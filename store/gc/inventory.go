@@ -27,7 +27,7 @@ type inventory struct {
 	boards    map[string]*logKeys
 	proposals map[string]bool // environments that steps are proposed for
 	runs      []store.Info    // notes of what was condemned, in the order of their times
-	set       []store.Info    // in quarantine, by collections
+	aside     []SetAside      // in quarantine, by collections and repairs
 	steps     []store.Info
 	rest      []store.Info // left by signs of life, breaks and probes
 	newest    time.Time
@@ -52,7 +52,7 @@ const maxUnlisted = 64
 func takeInventory(ctx context.Context, b store.Bucket, prefixes ...string) (*inventory, error) {
 	v := &inventory{
 		blobs: map[store.Digest]blobInfo{}, records: map[store.Digest]time.Time{}, again: map[store.Digest]time.Time{}, referrers: map[store.Digest][]store.Digest{},
-		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{},
+		envs: map[string]*logKeys{}, boards: map[string]*logKeys{}, proposals: map[string]bool{}, aside: []SetAside{},
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(listsAtATime)
@@ -167,8 +167,9 @@ func (v *inventory) add(info store.Info) error {
 			v.steps = append(v.steps, info)
 		}
 	case "quarantine":
-		if strings.HasSuffix(rest, quarantineSuffix) {
-			v.set = append(v.set, info)
+		// What is of no form that is known is nobody's to remove, and no root.
+		if a, ok := store.ParseAside(info.Key); ok {
+			v.aside = append(v.aside, SetAside{Key: info.Key, Of: a.Of, Damaged: a.Damaged, Bytes: info.Size, Since: info.Time.UTC()})
 		}
 	case "gc":
 		known = v.addOwn(info, rest)

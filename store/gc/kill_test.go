@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +39,7 @@ var points = map[string]struct {
 	"gc.delete.2":  {"delete", "blobs/", 1},
 	"gc.delete.4":  {"delete", "blobs/", 3},
 	"gc.idle":      {"delete", "gc/state.json", 1},
+	"gc.purge":     {"delete", "quarantine/", 1},
 	"lease.put":    {"put", "leases/", 1},
 }
 
@@ -87,17 +90,21 @@ func TestFaultRow20Killed(t *testing.T) {
 		collectUntilKilled(t, point)
 		return
 	}
-	server := s3test.Start(t)
-	t.Setenv("AWS_ACCESS_KEY_ID", server.Access)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", server.Secret)
-	places := map[string]func(t *testing.T) string{
-		"disk": func(t *testing.T) string { return t.TempDir() },
-		"s3":   func(t *testing.T) string { return server.Location(server.NewBucket(t), "store", server.Endpoint) },
-	}
-	for place, location := range places {
+	for place, location := range places(t) {
 		for point := range points {
 			t.Run(place+"/"+point, func(t *testing.T) { killed(t, location(t), point) })
 		}
+	}
+}
+
+// places make locations of empty buckets, in folders and on a real server.
+func places(t *testing.T) map[string]func(t *testing.T) string {
+	server := s3test.Start(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", server.Access)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", server.Secret)
+	return map[string]func(t *testing.T) string{
+		"disk": func(t *testing.T) string { return t.TempDir() },
+		"s3":   func(t *testing.T) string { return server.Location(server.NewBucket(t), "store", server.Endpoint) },
 	}
 }
 
@@ -120,7 +127,7 @@ func collectUntilKilled(t *testing.T, point string) {
 		publishIn(t, s, "b")
 		return
 	}
-	if _, err := gc.Run(t.Context(), s, atOnce()); err != nil {
+	if _, err := gc.Run(t.Context(), s.In(weeks{top}), atOnce()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -154,6 +161,7 @@ func killed(t *testing.T, location, point string) {
 		t.Fatal(err)
 	}
 	kept, gone := publishIn(t, s, "a"), publishIn(t, s, "b")
+	unknown := setTwoAside(t, b, kept)
 	if _, err := env.Promote(t.Context(), s, env.PromoteOptions{Env: "dev", Image: kept, Actor: "ci"}); err != nil {
 		t.Fatal(err)
 	}
@@ -177,8 +185,14 @@ func killed(t *testing.T, location, point string) {
 		}
 		return
 	}
-	if _, err := gc.Run(t.Context(), s, atOnce()); err != nil {
+	if got := keys(t, b, store.AsidePrefix(store.BlobKey(kept))); (len(got) == 1) != (point == "gc.purge") {
+		t.Errorf("in quarantine: %q", got)
+	}
+	if _, err := gc.Run(t.Context(), s.In(weeks{b}), atOnce()); err != nil {
 		t.Errorf("a collection after all = %v", err)
+	}
+	if got := slices.DeleteFunc(keys(t, b, "quarantine/"), func(key string) bool { return strings.HasSuffix(key, ".gc") }); len(got) != 1 || got[0] != unknown {
+		t.Errorf("left in quarantine: %q", got)
 	}
 	whole(t, s)
 	if err := complete(t.Context(), s, kept); err != nil {
@@ -231,4 +245,51 @@ func afterDeath(t *testing.T, b store.Bucket, gone store.Digest) {
 	if w, err := gc.Break(t.Context(), s, atOnce()); err != nil || w.Owner != "alice@test" {
 		t.Errorf("Break = %+v, %v", w, err)
 	}
+}
+
+// weeks is a bucket in which what is in quarantine was put there eight days ago.
+type weeks struct{ store.Bucket }
+
+func (b weeks) List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+	return func(yield func(store.Info, error) bool) {
+		for info, err := range b.Bucket.List(ctx, prefix, after) {
+			if !yield(b.old(info), err) {
+				return
+			}
+		}
+	}
+}
+
+func (b weeks) Stat(ctx context.Context, key string) (store.Info, error) {
+	info, err := b.Bucket.Stat(ctx, key)
+	return b.old(info), err
+}
+
+func (weeks) old(info store.Info) store.Info {
+	if strings.HasPrefix(info.Key, "quarantine/") {
+		info.Time = info.Time.Add(-8 * day)
+	}
+	return info
+}
+
+// Move moves if the bucket below does.
+func (b weeks) Move(ctx context.Context, from, to string) error {
+	if m, ok := b.Bucket.(store.Mover); ok {
+		return m.Move(ctx, from, to)
+	}
+	return fmt.Errorf("move %s: %w", from, errors.ErrUnsupported)
+}
+
+// setTwoAside puts damaged bytes out of the way, and something that nobody knows beside them.
+func setTwoAside(t *testing.T, b store.Bucket, of store.Digest) (unknown string) {
+	t.Helper()
+	unknown = "quarantine/blobs/notes"
+	for _, key := range []string{
+		store.DamagedKey(store.BlobKey(of), store.Sum([]byte("one"))), store.DamagedKey(store.BlobKey(of), store.Sum([]byte("two"))), unknown,
+	} {
+		if err := b.Put(t.Context(), key, store.Bytes([]byte(key))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return unknown
 }

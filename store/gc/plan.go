@@ -30,6 +30,7 @@ type plan struct {
 	due       []store.Digest         // in the order of their digests
 	records   []store.Digest         // of images that go, or have gone
 	young     Amount
+	aside     []SetAside // in the order of their keys
 }
 
 // Amount is a number of blobs and how many bytes they have.
@@ -46,7 +47,7 @@ func (a *Amount) add(bytes int64) {
 // plan condemns what is not marked and has come of age; what was condemned for long
 // enough already is due.
 func (c *collection) plan(all *inventory, m *marks, before map[store.Digest]int64) *plan {
-	p := &plan{all: all, marks: m, before: before, condemned: map[store.Digest]int64{}}
+	p := &plan{all: all, marks: m, before: before, condemned: map[store.Digest]int64{}, aside: judgeAside(all, m)}
 	grown := c.now.Add(-c.Grace).Unix()
 	for d, b := range all.blobs {
 		if _, live := m.live[d]; live {

@@ -19,8 +19,11 @@ type Report struct {
 	Goes      Amount    `json:"goes"`          // was condemned for long enough
 	Images    []Image   `json:"images"`        // those that own most come first
 	Bare      bool      `json:"bare"`          // no environment and no pin keeps anything, and something would go
-	Removed   Amount    `json:"removed"`       // only with Delete, as what follows
-	Tidied    Tidied    `json:"tidied"`
+
+	SetAside []SetAside `json:"set_aside"` // in quarantine when the run began, by key
+
+	Removed Amount `json:"removed"` // only with Delete, as what follows
+	Tidied  Tidied `json:"tidied"`
 }
 
 // Image is an image and what becomes of it.
@@ -34,7 +37,7 @@ type Image struct {
 
 // report sums up. Images that go and cannot be read are listed without name and size.
 func (c *collection) report(ctx context.Context, p *plan) (Report, error) {
-	r := Report{Young: p.young, Ripe: c.ripe(p), Images: []Image{}}
+	r := Report{Young: p.young, Ripe: c.ripe(p), Images: []Image{}, SetAside: p.aside}
 	for d, b := range p.all.blobs {
 		r.Stored.add(b.size)
 		if _, live := p.marks.live[d]; live {

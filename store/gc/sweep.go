@@ -14,10 +14,7 @@ import (
 	"piimg/store"
 )
 
-const (
-	quarantineSuffix = ".gc"
-	requestTime      = time.Minute // for what must not be broken off
-)
+const requestTime = time.Minute // for what must not be broken off
 
 // errStopped: a sweep that is no longer sure of being the only one deletes nothing more.
 var errStopped = errors.New("the sweep has given no sign of life for too long, or its sign is gone: nothing more is deleted")
@@ -155,7 +152,7 @@ func (s *sweeper) blobs(ctx context.Context, p *plan, blobs []store.Digest) erro
 		if err != nil {
 			return err
 		}
-		d, _ := store.ParseHex(key[len(key)-64:])
+		d, _ := store.BlobOf(key)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.removed.add(p.all.blobs[d].size)
@@ -204,7 +201,7 @@ func (s *sweeper) remove(ctx context.Context, key string) error {
 func (s *sweeper) setAside(ctx context.Context, key string) error {
 	b := s.store.Bucket()
 	if m, ok := b.(store.Mover); ok {
-		err := m.Move(ctx, key, "quarantine/"+key+quarantineSuffix)
+		err := m.Move(ctx, key, store.CollectedKey(key))
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}

@@ -25,7 +25,7 @@ type Tidied struct {
 	Steps      int `json:"steps"`      // finished steps whose outputs are gone
 	Leases     int `json:"leases"`     // that nobody has renewed
 	Uploads    int `json:"uploads"`    // uploads and temporaries that were never finished
-	Quarantine int `json:"quarantine"` // blobs that were set aside a week ago
+	Quarantine int `json:"quarantine"` // objects that were set aside a week ago
 }
 
 // tidy removes what is of no use and was never a root.
@@ -39,10 +39,10 @@ func (c *collection) tidy(ctx context.Context, p *plan) (Tidied, error) {
 	if t.Leases, err = c.tidyLeases(ctx); err != nil {
 		return t, err
 	}
-	if t.Quarantine, err = c.removeOld(ctx, p.all.set, quarantined); err != nil {
+	if t.Quarantine, err = c.tidyAside(ctx, p.aside); err != nil {
 		return t, err
 	}
-	if _, err = c.removeOld(ctx, p.all.rest, leftTTL); err != nil {
+	if err = c.removeLeft(ctx, p.all.rest); err != nil {
 		return t, err
 	}
 	if a, ok := c.store.Bucket().(store.Aborter); ok {
@@ -51,18 +51,17 @@ func (c *collection) tidy(ctx context.Context, p *plan) (Tidied, error) {
 	return t, err
 }
 
-// removeOld removes those objects that are older than ttl.
-func (c *collection) removeOld(ctx context.Context, all []store.Info, ttl time.Duration) (n int, err error) {
+// removeLeft removes what runs and probes have left that were killed a while ago.
+func (c *collection) removeLeft(ctx context.Context, all []store.Info) error {
 	for _, info := range all {
-		if info.Time.After(c.now.Add(-ttl)) {
+		if info.Time.After(c.now.Add(-leftTTL)) {
 			continue
 		}
 		if err := c.store.Bucket().Delete(ctx, info.Key); err != nil {
-			return n, err
+			return err
 		}
-		n++
 	}
-	return n, nil
+	return nil
 }
 
 // tidyLeases removes leases that ended a while ago. A holder that takes one again does so

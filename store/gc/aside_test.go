@@ -1,0 +1,125 @@
+package gc_test
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"piimg/store"
+	"piimg/store/gc"
+)
+
+// damage has a repair find that the content of text has other bytes, and moves it out of the way.
+func (w *world) damage(text string) (aside string) {
+	w.t.Helper()
+	bytes := []byte(strings.ToUpper(text))
+	aside = store.DamagedKey(store.BlobKey(store.Sum([]byte(text))), store.Sum(bytes))
+	w.write(aside, bytes)
+	return aside
+}
+
+func (w *world) write(key string, doc []byte) {
+	w.t.Helper()
+	if err := w.store.Bucket().Put(w.t.Context(), key, store.Bytes(doc)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestWhatRepairsSetAsideGoes: after a week, as what collections set aside does, and said before.
+// What nobody has set aside stays.
+func TestWhatRepairsSetAsideGoes(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.promote("dev", w.publish("a"))
+		kernel := w.damage("kernel a")
+		entry := store.DamagedKey("envs/dev/log/0000000002.json", store.Sum(nil))
+		w.write(entry, []byte("{"))
+		const notes = "quarantine/blobs/readme.txt"
+		w.write(notes, []byte("do not touch"))
+		began := w.clock.now()
+		looked, err := gc.Run(t.Context(), w.store, gc.Options{Now: w.clock.now})
+		want := []gc.SetAside{
+			{Key: kernel, Of: store.BlobKey(store.Sum([]byte("kernel a"))), Damaged: true, Bytes: 8, Since: began, Goes: began.Add(7 * day)},
+			{Key: entry, Of: "envs/dev/log/0000000002.json", Damaged: true, Bytes: 1, Since: began, Goes: began.Add(7 * day)},
+		}
+		if err != nil || !slices.Equal(looked.SetAside, want) {
+			t.Errorf("set aside: %+v, %v; want %+v", looked.SetAside, err, want)
+		}
+		w.pass(6 * day)
+		if r := w.collect(w.options()); r.Tidied.Quarantine != 0 || len(w.keys("quarantine/")) != 3 {
+			t.Errorf("after six days %+v, %q", r.Tidied, w.keys("quarantine/"))
+		}
+		w.pass(2 * day)
+		if r := w.collect(w.options()); r.Tidied.Quarantine != 2 || !r.SetAside[0].Removed || !r.SetAside[1].Removed || text(w.keys("quarantine/")) != "["+notes+"]" {
+			t.Errorf("after eight days %+v, %q", r.Tidied, w.keys("quarantine/"))
+		}
+		whole(t, w.store)
+	})
+}
+
+// TestSetAsideAndNeeded: what somebody needs and has nowhere else stays until it is back.
+func TestSetAsideAndNeeded(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.promote("dev", w.publish("a"))
+		w.damage("kernel a")
+		key := store.BlobKey(store.Sum([]byte("kernel a")))
+		if err := w.store.Bucket().Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+		w.pass(30 * day)
+		r := w.collect(w.options())
+		if len(r.SetAside) != 1 || !r.SetAside[0].Goes.IsZero() || r.SetAside[0].Due(w.clock.now()) || r.Tidied.Quarantine != 0 {
+			t.Errorf("needed: %+v", r)
+		}
+		w.put("kernel a")
+		if r := w.collect(w.options()); r.Tidied.Quarantine != 1 || len(w.keys("quarantine/")) != 0 {
+			t.Errorf("back: %+v, %q", r, w.keys("quarantine/"))
+		}
+	})
+}
+
+// TestSetAsideOnceMore: what goes into quarantine a second time stays for a week from then on,
+// also where the run that puts it there has seen the first one.
+func TestSetAsideOnceMore(t *testing.T) {
+	w := newWorld(t, "disk")
+	w.promote("dev", w.publish("a"))
+	now := gc.Options{Delete: true, Owner: "alice@test", Now: w.clock.now, Grace: -1, Published: -1}
+	w.publish("b")
+	w.collect(now)
+	w.pass(8 * day)
+	w.publish("b")
+	if r := w.collect(now); r.Removed.Blobs != 2 || r.Tidied.Quarantine != 0 || r.SetAside[0].Removed || !r.SetAside[0].Goes.After(w.clock.now()) || len(w.keys("quarantine/")) != 2 {
+		t.Errorf("set aside once more: %+v, %q", r, w.keys("quarantine/"))
+	}
+	w.pass(8 * day)
+	if r := w.collect(now); r.Tidied.Quarantine != 2 {
+		t.Errorf("a week later: %+v", r.Tidied)
+	}
+}
+
+// TestQuarantineThatFails: a deletion that fails ends the run, and the next one goes on.
+func TestQuarantineThatFails(t *testing.T) {
+	w := newWorld(t, "mem")
+	w.promote("dev", w.publish("a"))
+	for _, letter := range "ab" {
+		w.damage("kernel " + string(letter))
+	}
+	w.pass(8 * day)
+	left := 1
+	w.bucket.intercept(func(op, key string) error {
+		if op == "delete" && strings.HasPrefix(key, "quarantine/") {
+			if left--; left < 0 {
+				return fs.ErrPermission
+			}
+		}
+		return nil
+	})
+	if r, err := gc.Run(t.Context(), w.store, w.options()); !errors.Is(err, fs.ErrPermission) || r.Tidied.Quarantine != 1 {
+		t.Errorf("Run = %+v, %v", r.Tidied, err)
+	}
+	w.bucket.intercept(nil)
+	if r := w.collect(w.options()); r.Tidied.Quarantine != 1 || len(w.keys("quarantine/")) != 0 {
+		t.Errorf("the next run: %+v", r.Tidied)
+	}
+}
