@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,21 +138,47 @@ func (o *object) content() (io.ReadSeeker, error) {
 	return bytes.NewReader(all), err
 }
 
-// list sends a page of the objects that are asked for.
-func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
-	q := r.URL.Query()
-	l := listing{Objects: []store.Info{}}
-	for info, err := range h.bucket.List(r.Context(), q.Get("prefix"), q.Get("after")) {
+// below are the prefixes of what is shared and starts with prefix, in the order of their
+// keys: nobody makes the store go through anything else.
+func (h *handler) below(prefix string) []string {
+	if h.shared(prefix) {
+		return []string{prefix}
+	}
+	var all []string
+	for _, p := range h.prefixes {
+		if strings.HasPrefix(p, prefix) {
+			all = append(all, p)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// fill adds what is found to l, as far as there is room on the page.
+func (l *listing) fill(found iter.Seq2[store.Info, error]) error {
+	if l.More {
+		return nil
+	}
+	for info, err := range found {
 		if err != nil {
 			return err
-		}
-		if !h.shared(info.Key) {
-			continue
 		}
 		if l.More = len(l.Objects) == page; l.More {
 			break
 		}
 		l.Objects = append(l.Objects, info)
+	}
+	return nil
+}
+
+// list sends a page of the objects that are asked for.
+func (h *handler) list(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	l := listing{Objects: []store.Info{}}
+	for _, prefix := range h.below(q.Get("prefix")) {
+		if err := l.fill(h.bucket.List(r.Context(), prefix, q.Get("after"))); err != nil {
+			return err
+		}
 	}
 	doc, err := json.Marshal(l)
 	if err != nil {

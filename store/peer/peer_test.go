@@ -1,9 +1,13 @@
 package peer_test
 
 import (
+	"bufio"
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -68,6 +72,70 @@ func TestPrefixes(t *testing.T) {
 	if want := "blobs/sha256/00 piimg-store.json"; strings.Join(got, " ") != want {
 		t.Errorf("List = %q, want %q", got, want)
 	}
+}
+
+// lists remembers what it was asked to list.
+type lists struct {
+	store.Bucket
+	asked []string
+}
+
+func (b *lists) List(ctx context.Context, prefix, after string) iter.Seq2[store.Info, error] {
+	b.asked = append(b.asked, prefix)
+	return b.Bucket.List(ctx, prefix, after)
+}
+
+// A store with a million finished steps is not gone through for who asks for what is not
+// shared, or for everything.
+func TestListStaysInThePrefixes(t *testing.T) {
+	b := &lists{Bucket: mem.New()}
+	reader := share(t, b, "envs/", "blobs/")
+	for prefix, want := range map[string]string{"cache/": "", "": "blobs/ envs/", "e": "envs/", "envs/prod/": "envs/prod/", "x": ""} {
+		b.asked = nil
+		for _, err := range reader.List(t.Context(), prefix, "") {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if got := strings.Join(b.asked, " "); got != want {
+			t.Errorf("List(%q) goes through %q, want %q", prefix, got, want)
+		}
+	}
+}
+
+// FuzzHandler sends anything as a request: nothing but what is shared comes back.
+func FuzzHandler(f *testing.F) {
+	for _, seed := range []string{
+		"GET /blobs/sha256/00 HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\n\r\n",
+		"GET /?prefix=cache/&after=blobs HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /?prefix=..%2f..%2fetc&after=%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /blobs/../cache/00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"HEAD //cache/00 HTTP/1.1\r\nHost: x\r\nIf-Modified-Since: x\r\n\r\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	b := mem.New()
+	for _, key := range []string{"blobs/sha256/00", "cache/00"} {
+		if err := b.Create(f.Context(), key, []byte("content of "+key)); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+		if err != nil {
+			return
+		}
+		rec := httptest.NewRecorder()
+		peer.Handler(b, nil, "blobs/").ServeHTTP(rec, r)
+		switch rec.Code {
+		case 200, 206, 304, 404, 405, 412, 416:
+		default:
+			t.Errorf("%q: status %d", raw, rec.Code)
+		}
+		if strings.Contains(rec.Body.String(), "cache") {
+			t.Errorf("%q: %s", raw, rec.Body)
+		}
+	})
 }
 
 // Answers of something else than a front end, or of a hostile one, are errors.
