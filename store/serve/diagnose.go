@@ -66,8 +66,9 @@ func (e evidence) last() Event {
 const soon = 3 * time.Minute
 
 // again says whether b follows a boot that had its kernel, so soon that it cannot have run.
+// Somebody elsewhere who looks at a file of the board is not the board.
 func (e evidence) again() bool {
-	if e.before == nil || e.before.Milestone != Kernel {
+	if e.before == nil || e.before.Milestone != Kernel || e.before.Address != e.Address {
 		return false
 	}
 	pause := e.Opened.Sub(e.before.Seen)

@@ -3,6 +3,7 @@ package serve_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,6 +131,11 @@ func TestDiagnosis(t *testing.T) {
 	cmdline := boot(serve.Initramfs, ev(0, "initramfs8"), ev(2, "cmdline.txt"))
 	if got := serve.Diagnose(cmdline, nil, cmdline.Seen.Add(time.Minute)); len(got) > 0 {
 		t.Errorf("silence after cmdline.txt: %v", got)
+	}
+	elsewhere := again
+	elsewhere.Address = netip.MustParseAddr("192.0.2.9")
+	if got := serve.Diagnose(elsewhere, &was, elsewhere.Seen.Add(time.Second)); len(got) > 0 {
+		t.Errorf("somebody has looked at config.txt from another address: %v", got)
 	}
 	next := good()
 	next.Opened = noon.Add(24 * time.Hour)

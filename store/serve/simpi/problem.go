@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -262,14 +263,15 @@ func rank(s Severity) int {
 	return 1
 }
 
-// general is a problem's text without what is only this board's: its folder, and how often.
+// ofOne is what differs in the problems of boards that have the same one: how often, and how
+// far they came.
+var ofOne = regexp.MustCompile(`: [0-9]+( bytes came)?$| after [0-9]+ bytes`)
+
+// general is a problem's text without what is only this board's: its folder, how often, and
+// how far it came.
 func general(what string, r *Report) string {
 	if r.Prefix != "" {
 		what = strings.ReplaceAll(what, r.Prefix, "BOARD/")
 	}
-	text, count, ok := strings.Cut(what, ": ")
-	if ok && strings.Trim(count, "0123456789") == "" {
-		return text
-	}
-	return what
+	return ofOne.ReplaceAllString(what, "")
 }

@@ -123,3 +123,19 @@ func TestCheckPair(t *testing.T) {
 		}
 	}
 }
+
+// TestGeneral: many boards that have the same problem are counted as one line.
+func TestGeneral(t *testing.T) {
+	for what, want := range map[string]string{
+		"91cdf03d/k took longer than 30s: 13919576 bytes came": "BOARD/k took longer than 30s",
+		"91cdf03d/k broke off after 1024 bytes: error 0 gone":  "BOARD/k broke off: error 0 gone",
+		"packets that came twice: 17":                          "packets that came twice",
+		"91cdf03d/k has more than 65535 blocks of 512 bytes":   "BOARD/k has more than 65535 blocks of 512 bytes",
+		"91cdf03d/k has 10 bytes, but its tsize said 20":       "BOARD/k has 10 bytes, but its tsize said 20",
+		"no answer for 91cdf03d/start4.elf within 30s":         "no answer for BOARD/start4.elf within 30s",
+	} {
+		if got := general(what, &Report{Prefix: "91cdf03d/"}); got != want {
+			t.Errorf("general(%q) = %q, want %q", what, got, want)
+		}
+	}
+}
