@@ -133,9 +133,12 @@ var symptoms = []symptom{
 	{20, "config.txt came, and start4.elf was not asked for: a byte that is not ASCII ends the parsing of config.txt", func(e evidence) bool {
 		return e.stuck(ConfigRead) && e.last().Name == "config.txt" && !e.has(func(ev Event) bool { return isFixup(ev.Name) })
 	}},
+	{24, "a file took longer than the 30 s that a board gives it: the way to the board is slow or loses packets; make the file smaller, look for what loses them, or raise TFTP_FILE_TIMEOUT", func(e evidence) bool {
+		return e.has(tooSlow)
+	}},
 	{24, "a transfer ended with silence, and the board never came back: a Pi 5 does not try again; set BOOT_WATCHDOG_TIMEOUT", func(e evidence) bool {
 		last := e.last()
-		return e.quiet >= 2*silence && last.Result == Aborted && last.Bytes > 0 && !stoppedAtWrap(last.Bytes) && e.Milestone < Kernel
+		return e.quiet >= 2*silence && last.Result == Aborted && last.Bytes > 0 && !stoppedAtWrap(last.Bytes) && !tooSlow(last) && e.Milestone < Kernel
 	}},
 	{25, "the device tree for a Pi 5 has no RP1, so its kernel finds no network: use that of the Raspberry Pi kernel", func(e evidence) bool {
 		return e.has(func(ev Event) bool {
@@ -163,6 +166,12 @@ func tookOverHTTP(e Event) bool {
 }
 
 func isRamdisk(e Event) bool { return path.Base(e.Name) == "boot.img" }
+
+// tooSlow says whether the board has given the file up for taking too long, or was gone then.
+func tooSlow(e Event) bool {
+	const patience = 30 * time.Second // TFTP_FILE_TIMEOUT
+	return e.Protocol == "tftp" && e.Result == Aborted && e.Bytes > 0 && e.Duration >= patience && !stoppedAtWrap(e.Bytes)
+}
 
 // stoppedAtWrap says whether n is as many bytes as 65535 blocks of a size that firmware uses.
 func stoppedAtWrap(n int64) bool {
