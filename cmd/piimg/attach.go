@@ -67,7 +67,7 @@ func (a *app) attach(ctx context.Context, dir string) (*attachment, error) {
 	if err == nil {
 		return attach(s), a.remember(dir, where, s.ID())
 	}
-	if ctx.Err() != nil || !open.Remote(where) || !a.away(patient) {
+	if ctx.Err() != nil || !a.away(patient, where) || !known && !open.Remote(where) {
 		return nil, err
 	}
 	if !known {
@@ -78,14 +78,17 @@ func (a *app) attach(ctx context.Context, dir string) (*attachment, error) {
 }
 
 // away says whether the store does not answer at all, as opposed to an answer that nothing
-// can be made of.
-func (a *app) away(ctx context.Context) bool {
+// can be made of. A folder that is not there, or is empty, may be a disk that is not mounted.
+func (a *app) away(ctx context.Context, where string) bool {
 	b, err := a.bucket(ctx)
 	if err != nil {
 		return false
 	}
 	_, err = b.Stat(ctx, "piimg-store.json")
-	return err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)
+	if open.Remote(where) && errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil && !errors.Is(err, fs.ErrPermission)
 }
 
 // remembrance is what is kept of a store, to find its cache while it is away.
