@@ -7,7 +7,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -120,10 +119,8 @@ type editBase struct {
 
 // editBase opens and reads what names a file or an image, and completes o.
 func (a *app) editBase(ctx context.Context, what string, l limitFlag, o *repack.Options) (*editBase, error) {
-	known := trees.Cache{}
-	if dir, err := a.cacheDir(); err == nil {
-		known.Dir = filepath.Join(dir, "sources", "trees") // which builds use, too
-	}
+	kept, _, _ := a.buildDirs() // without a home nothing is kept
+	known := trees.In(kept)
 	file, limits, err := a.spoolInitramfs(ctx, what, l)
 	if err != nil {
 		return nil, err

@@ -84,7 +84,7 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 	if err != nil {
 		return nil, err
 	}
-	cache, err := a.cacheDir()
+	cache, work, err := a.buildDirs()
 	if err != nil {
 		return nil, err
 	}
@@ -102,12 +102,21 @@ func (a *app) workbench(s *store.Store, file string, o buildOptions) (*workbench
 	}
 	p := &pipeline.Pipeline{
 		Store: s, Reuse: reuse, Scope: scope, Stages: stages.All(), Fetchers: sources.All(storeImages{a}),
-		Cache: filepath.Join(cache, "sources"), Work: filepath.Join(cache, "work"),
+		Cache: cache, Work: work,
 		Jobs: o.jobs, Offline: o.offline, Check: o.check,
 		Events: (&progress{ui: a.ui, now: a.now, verbose: o.verbose}).event,
 		Sign:   sign,
 	}
 	return &workbench{r, boards, l, p}, nil
+}
+
+// buildDirs are the folders of what builds find again and of what they work in.
+func (a *app) buildDirs() (cache, work string, err error) {
+	dir, err := a.cacheDir()
+	if err != nil {
+		return "", "", err
+	}
+	return filepath.Join(dir, "sources"), filepath.Join(dir, "work"), nil
 }
 
 // plan plans the steps, if the lock file pins what the recipe says.

@@ -28,6 +28,15 @@ type Cache struct {
 	Size int64
 }
 
+// In is the cache that builds and edits share whose pipeline has the cache folder dir; "" keeps
+// nothing.
+func In(dir string) Cache {
+	if dir == "" {
+		return Cache{}
+	}
+	return Cache{Dir: filepath.Join(dir, "trees")}
+}
+
 // version changes with what a tree is or how it is encoded.
 const version = "1"
 

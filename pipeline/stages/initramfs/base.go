@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"piimg/pipeline"
 	"piimg/pipeline/format/codec"
@@ -107,10 +106,10 @@ func scratch(job *pipeline.Job) (*os.File, error) {
 
 // treesOf are the trees that are known from earlier jobs.
 func treesOf(job *pipeline.Job) trees.Cache {
-	if job.Cache() == "" || job.Check() {
+	if job.Check() {
 		return trees.Cache{}
 	}
-	return trees.Cache{Dir: filepath.Join(job.Cache(), "trees")}
+	return trees.In(job.Cache())
 }
 
 // tree is what a kernel makes of the base. A base that it would not unpack to the end, or
