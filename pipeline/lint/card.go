@@ -15,7 +15,7 @@ func card(r *report, img *image) {
 	if want == nil || img.target.InRamdisk {
 		return
 	}
-	_, err := sdcard.New(img.sizes(), sdcard.Options{Size: want.Size, Epoch: fatEpoch})
+	_, err := sdcard.New(img.sizes(), sdcard.Options{Size: want.Size}) // where files lie depends on no time
 	switch {
 	case errors.Is(err, fat.ErrFull) && want.Size > 0:
 		r.error(".", 0, "raise sdcard_size, or leave it out", "a card of %s is too small: %v", sdcard.FormatSize(want.Size), err)
@@ -23,9 +23,6 @@ func card(r *report, img *image) {
 		r.error(".", 0, "", "no card can be made of these files: %v", err)
 	}
 }
-
-// fatEpoch is a time that FAT knows, in Unix seconds: where files lie does not depend on it.
-const fatEpoch = 315532800
 
 // sizes are all files, with nothing to read in them.
 func (img *image) sizes() []fat.File {

@@ -150,6 +150,13 @@ func (c *cache) loaded(d store.Digest) *image {
 	return img
 }
 
+// peek is the image named d where it is in memory, without making it one that was used.
+func (c *cache) peek(d store.Digest) *image {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.images[d]
+}
+
 func (c *cache) failed(d store.Digest) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

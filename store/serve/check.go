@@ -189,10 +189,3 @@ func (f *Front) faulty() int {
 	}
 	return n
 }
-
-// peek is the image named d where it is in memory, without making it one that was used.
-func (c *cache) peek(d store.Digest) *image {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.images[d]
-}

@@ -30,6 +30,18 @@ func Diagnose(b Boot, before *Boot, now time.Time) []Finding {
 	return all
 }
 
+// Diagnosed are the boots of a board, the oldest first, with what can be said of each now.
+func Diagnosed(boots []Boot, now time.Time) []Boot {
+	for n := range boots {
+		var before *Boot
+		if n > 0 {
+			before = &boots[n-1]
+		}
+		boots[n].Diagnosis = Diagnose(boots[n], before, now)
+	}
+	return boots
+}
+
 // evidence is what a symptom is looked for in.
 type evidence struct {
 	Boot

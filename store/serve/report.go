@@ -146,34 +146,3 @@ func (r *report) list() ([]byte, error) {
 	r.until = now.Add(10 * now.Sub(began))
 	return r.doc, err
 }
-
-// lastBoots are those of the board id, which may be another name of it.
-func (f *Front) lastBoots(id string) ([]Boot, error) {
-	id = f.canonical(id)
-	f.mu.Lock()
-	st := f.stations[id]
-	f.mu.Unlock()
-	now := f.cfg.Now()
-	if st == nil {
-		boots, err := readTrail(f.trailFile(id))
-		return Diagnosed(boots, now), err
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if len(st.trail) == 0 {
-		return nil, fmt.Errorf("board %s: %w", id, fs.ErrNotExist)
-	}
-	return st.trail.boots(now), nil
-}
-
-// Diagnosed are the boots of a board, the oldest first, with what can be said of each now.
-func Diagnosed(boots []Boot, now time.Time) []Boot {
-	for n := range boots {
-		var before *Boot
-		if n > 0 {
-			before = &boots[n-1]
-		}
-		boots[n].Diagnosis = Diagnose(boots[n], before, now)
-	}
-	return boots
-}

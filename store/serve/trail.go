@@ -121,6 +121,25 @@ func (f *Front) Trail(name string) []Boot {
 	return boots
 }
 
+// lastBoots are those of the board id, which may be another name of it.
+func (f *Front) lastBoots(id string) ([]Boot, error) {
+	id = f.canonical(id)
+	f.mu.Lock()
+	st := f.stations[id]
+	f.mu.Unlock()
+	now := f.cfg.Now()
+	if st == nil {
+		boots, err := readTrail(f.trailFile(id))
+		return Diagnosed(boots, now), err
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if len(st.trail) == 0 {
+		return nil, fmt.Errorf("board %s: %w", id, fs.ErrNotExist)
+	}
+	return st.trail.boots(now), nil
+}
+
 // begin starts the trail of s, a session of st; s is nil for a board that gets nothing.
 func (t *trail) begin(st *station, s *session) *attempt {
 	a := &attempt{Boot{Board: st.id, Address: st.addr, Opened: st.seen, Seen: st.seen}, s}
