@@ -138,43 +138,42 @@ func (f *Front) checkBoards() {
 	f.checked = now
 }
 
-// checkBoard is what is found of one board, and false where nothing can be said: it gets
-// nothing, or its image is not here. was is what was found before.
+// checkBoard is what is found of one board, from the first of its addresses that is known, and
+// false where nothing can be said: it gets nothing, or its image is not here. was is what was
+// found before.
 func (f *Front) checkBoard(id string, a Assignment, was checked) (checked, bool) {
-	s := f.imagined(a)
-	img := f.cache.peek(s.Image)
-	if img == nil {
-		return checked{}, false
-	}
-	if was.wrong == nil && was.image == s.Image && reflect.DeepEqual(was.told, a) {
-		return was, true
-	}
-	c := checked{a, s.Image, newRenderer(s.policy, img, s, id, s.policy.Secrets(s.Addr)).check()}
-	if c.wrong != nil && c.wrong.String() != was.wrong.String() {
-		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", s.Image, "why", c.wrong)
-	}
-	return c, true
-}
-
-// imagined is the session that a board would get now, from the first of its addresses that
-// is known. Its image is zero where it would get nothing.
-func (f *Front) imagined(a Assignment) *session {
 	addr := netip.Addr{}
 	if len(a.Addresses) > 0 {
 		addr = plainAddr(a.Addresses[0])
 	}
 	p := f.policy.Load()
-	s := f.cfg.opening(p, p.Decide(a, addr), addr)
-	s.Token = anyToken
-	if s.Env != "" {
-		f.mu.Lock()
-		e := f.envs[s.Env]
-		f.mu.Unlock()
-		if e != nil {
-			s.Image = e.current().Image
-		}
+	d := p.Decide(a, addr)
+	img := f.cache.peek(f.imageOf(d))
+	if img == nil {
+		return checked{}, false
 	}
-	return s
+	if was.wrong == nil && was.image == img.Digest && reflect.DeepEqual(was.told, a) {
+		return was, true
+	}
+	c := checked{a, img.Digest, f.cfg.foresee(p, img, Visit{Board: id, Decision: d, Addr: addr}).check()}
+	if c.wrong != nil && c.wrong.String() != was.wrong.String() {
+		f.nothing.Log(context.Background(), slog.LevelWarn, "files cannot be made for a board", "board", id, "image", img.Digest, "why", c.wrong.String())
+	}
+	return c, true
+}
+
+// imageOf is the image that a board with the decision d would get now, zero for none.
+func (f *Front) imageOf(d Decision) store.Digest {
+	if !d.Image.IsZero() {
+		return d.Image
+	}
+	f.mu.Lock()
+	e := f.envs[d.Env]
+	f.mu.Unlock()
+	if e == nil {
+		return store.Digest{}
+	}
+	return e.current().Image
 }
 
 // faulty is how many boards of the fleet cannot have all of their files.

@@ -33,12 +33,14 @@ type Visit struct {
 	Secrets bool // it may have secret files even where no network says so
 }
 
-func (v View) renderer(b Visit) *renderer {
-	p := &v.cfg.Policy
-	s := v.cfg.opening(p, b.Decision, b.Addr)
-	s.Image, s.Token = v.img.Digest, anyToken
-	return newRenderer(p, v.img, s, b.Board, b.Secrets || p.Secrets(b.Addr))
+// foresee is what the files of img would be made with in b, under p.
+func (c *Config) foresee(p *Policy, img *image, b Visit) *renderer {
+	s := c.opening(p, b.Decision, b.Addr)
+	s.Image, s.Token = img.Digest, anyToken
+	return newRenderer(p, img, s, b.Board, b.Secrets || p.Secrets(b.Addr))
 }
+
+func (v View) renderer(b Visit) *renderer { return v.cfg.foresee(&v.cfg.Policy, v.img, b) }
 
 // Check says which files the board could not have, since a template in them cannot be filled
 // in or a file of this host cannot be read: an error for each.
