@@ -12,6 +12,7 @@ import (
 	"piimg/cmd/piimg/config"
 	"piimg/pipeline/format/codec"
 	"piimg/pipeline/format/newc"
+	"piimg/store/s3/s3test"
 	"piimg/store/serve"
 )
 
@@ -47,7 +48,7 @@ func TestE2EBoardSaysThatItIsUp(t *testing.T) {
 	}
 	base := archive(t, codec.Gzip, entry("init", newc.Regular|0o755, string(firstProcess(t, "./testdata/boardinit"))),
 		entry("proc", newc.Dir|0o755, ""), entry("etc", newc.Dir|0o755, ""), entry("dev", newc.Dir|0o755, ""))
-	plain, secure := freePort(t, "tcp"), freePort(t, "tcp")
+	plain, secure := s3test.FreeAddress(t, "tcp"), s3test.FreeAddress(t, "tcp")
 	_, plainPort, _ := strings.Cut(plain, ":")
 	_, securePort, _ := strings.Cut(secure, ":")
 	f := serveImage(t, map[string][]byte{

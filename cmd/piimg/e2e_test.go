@@ -19,6 +19,7 @@ import (
 
 	"piimg/pipeline/format/fdt/gomodtest"
 	"piimg/store"
+	"piimg/store/s3/s3test"
 )
 
 // installed is the program under test.
@@ -67,7 +68,7 @@ func (s *site) piimg(args ...string) string {
 // serve runs piimg serve until the test ends and returns its addresses.
 func (s *site) serve(args ...string) (tftp, http string) {
 	s.t.Helper()
-	tftp, http = freePort(s.t, "udp"), freePort(s.t, "tcp")
+	tftp, http = s3test.FreeAddress(s.t, "udp"), s3test.FreeAddress(s.t, "tcp")
 	cmd := exec.Command(s.bin, append([]string{"serve", "--tftp", tftp, "--http", http}, args...)...)
 	cmd.Env = s.env
 	pipe, err := cmd.StderrPipe()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -75,9 +74,9 @@ func runScripts(t *testing.T, dir string, commands map[string]func(*testscript.T
 		Setup: func(e *testscript.Env) error {
 			home := e.WorkDir + "/home"
 			e.Vars = append(e.Vars, goEnv...)
-			e.Vars = append(e.Vars, "HOME="+home, "USER=alice", "TZ=UTC", "TFTP="+freePort(t, "udp"))
+			e.Vars = append(e.Vars, "HOME="+home, "USER=alice", "TZ=UTC", "TFTP="+s3test.FreeAddress(t, "udp"))
 			for _, name := range []string{"HTTP", "HTTPS", "RACK"} {
-				e.Vars = append(e.Vars, name+"="+freePort(t, "tcp"))
+				e.Vars = append(e.Vars, name+"="+s3test.FreeAddress(t, "tcp"))
 			}
 			e.Vars = append(e.Vars, vars(e)...)
 			return os.MkdirAll(home, 0o755)
@@ -98,23 +97,4 @@ func moduleSettings(t *testing.T) []string {
 		vars = append(vars, names[n]+"="+value)
 	}
 	return vars
-}
-
-// freePort is a loopback address with a port that nobody listens at.
-func freePort(t *testing.T, network string) string {
-	t.Helper()
-	if network == "udp" {
-		c, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return c.LocalAddr().String()
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -62,7 +63,7 @@ func Start(t testing.TB) *Server {
 	if !ok {
 		t.Fatalf("PIIMG_S3_SERVER=%s is no server that tests know", kind)
 	}
-	address := freeAddress(t)
+	address := FreeAddress(t, "tcp")
 	s := &Server{
 		Kind: kind, Endpoint: "http://" + address, Access: "piimgtest", Secret: "canary-secret-0123456789",
 		root: filepath.Join(t.TempDir(), "buckets"),
@@ -109,14 +110,42 @@ func build(kind string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-func freeAddress(t testing.TB) string {
+// Ports that are chosen before they are used lie below those that the kernel gives away
+// (from 32768 on), where somebody else would get them meanwhile. Each process begins
+// somewhere else.
+const (
+	firstPort = 20_000
+	blocks    = 96
+	block     = 128 // ports
+)
+
+// handedOut counts the ports of this process.
+var handedOut atomic.Int64
+
+// FreeAddress is an address of loopback with a port that nobody listens at; network is
+// "tcp" or "udp". No two calls of a process give the same.
+func FreeAddress(t testing.TB, network string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range blocks * block {
+		n := int64(os.Getpid()%blocks*block) + handedOut.Add(1)
+		address := fmt.Sprintf("127.0.0.1:%d", firstPort+n%(blocks*block))
+		if isFree(network, address) {
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
+}
+
+func isFree(network, address string) bool {
+	var c io.Closer
+	var err error
+	if network == "udp" {
+		c, err = net.ListenPacket(network, address)
+	} else {
+		c, err = net.Listen(network, address)
+	}
+	return err == nil && c.Close() == nil
 }
 
 // run starts the process and waits until it answers.
@@ -129,7 +158,7 @@ func (s *Server) run(t testing.TB) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	for ctx.Err() == nil {
 		if r, err := http.Get(s.Endpoint); err == nil {
