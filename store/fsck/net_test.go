@@ -78,7 +78,7 @@ func TestFaultRow12To16EveryRequestFailsOnce(t *testing.T) {
 			proxy := s3test.NewProxy(t, server)
 			proxy.Inject(once(tt.every), -1, tt.fault)
 			c := server.Config(t, name, proxy.URL)
-			c.Idle, c.Retry = 300*time.Millisecond, s3.Retry{Attempts: 5, First: time.Millisecond, Longest: 5 * time.Millisecond}
+			c.Idle, c.Retry = time.Second, s3.Retry{Attempts: 5, First: time.Millisecond, Longest: 5 * time.Millisecond}
 			if published, promoted := ship(t, openS3(t, c)); published != nil || promoted != nil {
 				t.Errorf("publish = %v, promote = %v", published, promoted)
 			}
@@ -174,7 +174,7 @@ func TestInvariantI7NothingIsLeftOfRequests(t *testing.T) {
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	c := server.Config(t, server.NewBucket(t), proxy.URL)
-	c.Idle, c.Retry = 300*time.Millisecond, s3.Retry{Attempts: 2, First: time.Millisecond, Longest: time.Millisecond}
+	c.Idle, c.Retry = 5*time.Second, s3.Retry{Attempts: 2, First: time.Millisecond, Longest: time.Millisecond}
 	w := newWorld(t, openS3(t, c))
 	for _, fault := range []s3test.Fault{
 		s3test.Status(http.StatusInternalServerError, "InternalError"), s3test.Cut(10), s3test.Lose, s3test.Flip,

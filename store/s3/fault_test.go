@@ -18,13 +18,19 @@ import (
 	"piimg/store/s3/s3test"
 )
 
-// behind is a bucket behind a proxy, with short times.
+// behind is a bucket behind a proxy, with short pauses before what is asked again.
 func behind(t *testing.T) (*s3test.Proxy, *s3.Bucket, *s3test.Server) {
+	t.Helper()
+	return behindFor(t, time.Minute)
+}
+
+// behindFor is behind where a connection may stand still for so long.
+func behindFor(t *testing.T, idle time.Duration) (*s3test.Proxy, *s3.Bucket, *s3test.Server) {
 	t.Helper()
 	server := s3test.Start(t)
 	proxy := s3test.NewProxy(t, server)
 	c := server.Config(t, server.NewBucket(t), proxy.URL)
-	c.Idle, c.Retry = 400*time.Millisecond, s3.Retry{Attempts: 4, First: time.Millisecond, Longest: 10 * time.Millisecond}
+	c.Idle, c.Retry = idle, s3.Retry{Attempts: 4, First: time.Millisecond, Longest: 10 * time.Millisecond}
 	b, err := s3.Open(c)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +124,7 @@ func TestFaultRow12ServerErrors(t *testing.T) {
 
 // Row 13: what stands still is given up and asked for again; what is slow is waited for.
 func TestFaultRow13HangsAndSlowBodies(t *testing.T) {
-	proxy, b, _ := behind(t)
+	proxy, b, _ := behindFor(t, time.Second)
 	doc := random(300_000)
 	if err := b.Put(t.Context(), "a/x", store.Bytes(doc)); err != nil {
 		t.Fatal(err)
@@ -133,8 +139,17 @@ func TestFaultRow13HangsAndSlowBodies(t *testing.T) {
 	if got := get(t, b, "a/x"); !bytes.Equal(got, doc) {
 		t.Errorf("after two stalls: %d bytes, want %d", len(got), len(doc))
 	}
+}
+
+// A body that comes slowly, in all for longer than a connection may stand still.
+func TestSlowDownload(t *testing.T) {
+	proxy, b, _ := behindFor(t, 3*time.Second)
+	doc := random(300_000)
+	if err := b.Put(t.Context(), "a/x", store.Bytes(doc)); err != nil {
+		t.Fatal(err)
+	}
 	before := len(proxy.Seen())
-	proxy.Inject(s3test.Method("GET"), 1, s3test.Trickle(30_000, 100*time.Millisecond)) // in all longer than may stand still
+	proxy.Inject(s3test.Method("GET"), 1, s3test.Trickle(30_000, 400*time.Millisecond))
 	if got := get(t, b, "a/x"); !bytes.Equal(got, doc) || len(proxy.Seen()) != before+1 {
 		t.Errorf("of a slow body: %d bytes, want %d, after %d requests", len(got), len(doc), len(proxy.Seen())-before)
 	}
@@ -142,7 +157,7 @@ func TestFaultRow13HangsAndSlowBodies(t *testing.T) {
 
 // A body that is sent slowly keeps the connection, while nothing is to be read of it.
 func TestSlowUpload(t *testing.T) {
-	proxy, b, _ := behind(t)
+	proxy, b, _ := behindFor(t, 3*time.Second)
 	doc := random(600_000)
 	c := store.Bytes(doc)
 	c.Open = func() (io.ReadCloser, error) { return io.NopCloser(&slowReader{bytes.NewReader(doc)}), nil }
@@ -157,7 +172,7 @@ func TestSlowUpload(t *testing.T) {
 type slowReader struct{ r io.Reader }
 
 func (s *slowReader) Read(p []byte) (int, error) {
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(400 * time.Millisecond)
 	return s.r.Read(p[:min(len(p), 64<<10)])
 }
 
@@ -343,10 +358,11 @@ func completes(r *http.Request) bool { return r.Method == "POST" && r.URL.Query(
 // A server needs its time to put large uploads together, and is silent meanwhile: it is waited
 // for, and not asked again. One that says too early that it is done is asked again.
 func TestCompletionTakesItsTime(t *testing.T) {
-	proxy, b, _ := behind(t)
+	const idle = 2 * time.Second
+	proxy, b, _ := behindFor(t, idle)
 	c := store.Bytes(random(20 << 20))
 	proxy.Inject(completes, 1, func(w http.ResponseWriter, r *http.Request, forward func() (*http.Response, error)) {
-		time.Sleep(3 * 400 * time.Millisecond) // of which 400 are what a connection may stand still
+		time.Sleep(2 * idle)
 		s3test.Pass(w, r, forward)
 	})
 	if err := b.Put(t.Context(), store.BlobKey(c.Digest), c); err != nil {
@@ -447,7 +463,12 @@ func TestRefusals(t *testing.T) {
 // A server that goes away and comes back is waited for.
 func TestRestartedServer(t *testing.T) {
 	server := s3test.Start(t)
-	b := server.Open(t)
+	c := server.Config(t, server.NewBucket(t), server.Endpoint)
+	c.Retry = s3.Retry{Attempts: 1000, Longest: 500 * time.Millisecond}
+	b, err := s3.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := b.Put(t.Context(), "a/x", store.Bytes([]byte("1"))); err != nil {
 		t.Fatal(err)
 	}
