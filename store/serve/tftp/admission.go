@@ -34,6 +34,7 @@ type boardTurns struct {
 	key      boardKey
 	requests int // of whatever kind
 	running  int
+	large    int // of those, large files, when the crowd last looked
 	queue    []*transfer
 	inRing   bool
 }
@@ -113,8 +114,9 @@ func (a *admission) next() *transfer {
 	return nil
 }
 
-// full says whether requests wait because everybody's turns are taken.
-func (a *admission) full() bool { return a.running >= a.all && len(a.ring) > 0 }
+// full says whether all turns are taken, and asked whether requests wait for one.
+func (a *admission) full() bool  { return a.running >= a.all }
+func (a *admission) asked() bool { return len(a.ring) > 0 }
 
 // found ends the waiting of t, which runs.
 func (a *admission) found(t *transfer) {

@@ -40,7 +40,7 @@ func TestCrowd(t *testing.T) {
 		cfg := Config{Networks: []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Rate: 60 * int64(len(body)) / 48}}}
 		s = newSim(t, cfg, 1, map[string][]byte{"vmlinuz": body})
 		if promise > 0 {
-			s.e.networks[0].crowd.floor = promise
+			s.e.networks[0].crowd.promise = promise
 		}
 		s.delay = 100 * time.Microsecond
 		var all []*crowdBoard
@@ -129,6 +129,117 @@ func TestCrowdKeepsNoDebts(t *testing.T) {
 		if !c.done && c.err == "" {
 			t.Errorf("client %s waits", n.addrPort())
 		}
+	}
+	s.wantIdle()
+}
+
+// crowdOf starts so many boards, a tenth of a second apart.
+func crowdOf(s *sim, boards int) []*crowdBoard {
+	all := make([]*crowdBoard, boards)
+	for n := range all {
+		all[n] = &crowdBoard{n: n, simClient: &simClient{}}
+		s.after(time.Duration(n)*100*time.Millisecond, func() { all[n].start(s) })
+	}
+	return all
+}
+
+func haveIt(all []*crowdBoard, body []byte) (done int) {
+	for _, b := range all {
+		if b.done && bytes.Equal(b.got.Bytes(), body) {
+			done++
+		}
+	}
+	return done
+}
+
+// TestCrowdAfterSlowOnes: what slow clients have taken lately is not all that a network
+// carries, and keeps nobody waiting where it is idle.
+func TestCrowdAfterSlowOnes(t *testing.T) {
+	body := servetest.Pattern(4 << 20)
+	s := newSim(t, Config{Promise: int64(2 * len(body))}, 1, map[string][]byte{"vmlinuz": body})
+	s.delay = 5 * time.Millisecond // 28 s a file, which leaves no time to wait for one
+	all := crowdOf(s, 12)
+	s.run(5 * time.Minute)
+	if done := haveIt(all, body); done != len(all) {
+		t.Errorf("%d of %d boards have the file", done, len(all))
+	}
+	s.wantIdle()
+}
+
+// TestCrowdIsFair: a board that asks for much waits behind those who ask for one file.
+func TestCrowdIsFair(t *testing.T) {
+	body := servetest.Pattern(2 << 20)
+	s := newSim(t, Config{Networks: []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Rate: 1_000_000}}}, 1, map[string][]byte{"vmlinuz": body})
+	s.delay = 100 * time.Microsecond
+	for n := range 60 {
+		c := s.pi(n, simFile)
+		delete(s.clients, c.self)
+		c.self.ip, c.self.port = netip.MustParseAddr("10.1.1.1").As16(), uint16(50000+n)
+		s.clients[c.self] = c
+		c.start()
+	}
+	s.run(time.Millisecond)
+	all := crowdOf(s, 4)
+	s.run(30 * time.Second)
+	if done, tries := haveIt(all, body), all[0].tries; done != len(all) || tries > 1 {
+		t.Errorf("%d of %d modest boards have the file; %d tries", done, len(all), tries)
+	}
+	s.run(5 * time.Minute)
+	s.wantAll(body)
+	s.wantIdle()
+}
+
+// TestCrowdOfTheGone: clients that are switched off, and those that go on slowly for ever,
+// keep nobody out.
+func TestCrowdOfTheGone(t *testing.T) {
+	body := servetest.Pattern(2 << 20)
+	for _, tt := range []struct {
+		acks   int // one every two seconds
+		within time.Duration
+	}{{0, 5 * time.Second}, {60, 40 * time.Second}} {
+		s := newSim(t, Config{Promise: int64(2 * len(body))}, 1, map[string][]byte{"vmlinuz": body})
+		s.delay = 100 * time.Microsecond
+		for n := range 2 {
+			c := s.pi(1000+n, simFile)
+			c.start()
+			s.after(20*time.Millisecond, func() { c.err = "off" })
+			for more := range tt.acks {
+				s.after(time.Duration(more+1)*2*time.Second, func() {
+					number := uint16(c.last) + uint16(more)
+					s.send(c.self, []byte{0, opACK, byte(number >> 8), byte(number)}, func(int) {})
+				})
+			}
+		}
+		s.run(30 * time.Millisecond)
+		all := crowdOf(s, 5)
+		s.run(tt.within)
+		if done := haveIt(all, body); done != len(all) || len(s.e.transfers) != 2 {
+			t.Errorf("%d acknowledgements: %d of %d boards have the file; %d of 2 old transfers are left", tt.acks, done, len(all), len(s.e.transfers))
+		}
+		s.run(2 * time.Minute)
+		s.wantIdle()
+	}
+}
+
+// TestCrowdLeavesRoom: requests for a large file that nobody stands behind, far more than may
+// wait, do not keep out who wants a small one.
+func TestCrowdLeavesRoom(t *testing.T) {
+	large, small := servetest.Pattern(2<<20), servetest.Pattern(5000)
+	s := newSim(t, Config{Promise: int64(3 * len(large)), Transfers: 100}, 1, map[string][]byte{"vmlinuz": large, "cmdline.bin": small})
+	s.delay = 100 * time.Microsecond
+	for n := range 5000 {
+		made := s.pi(5000+n, simFile)
+		delete(s.clients, made.self)
+		s.after(time.Duration(n)*2*time.Millisecond, func() { s.send(made.self, made.ask, func(int) {}) })
+	}
+	s.run(2 * time.Second)
+	for n := range 10 {
+		s.pi(n, servetest.BoardID+"/cmdline.bin").start()
+	}
+	s.run(time.Second)
+	s.wantAll(small)
+	if most := s.e.turns.room; len(s.e.transfers) > most {
+		t.Errorf("%d requests wait, want %d at most", len(s.e.transfers), most)
 	}
 	s.wantIdle()
 }

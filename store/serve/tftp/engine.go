@@ -19,7 +19,6 @@ import (
 const (
 	offerFor   = 10 * time.Second // an answer waits so long for a sign of life
 	makeRoom   = time.Second      // an answer without one for so long makes room for others
-	letBegin   = 3 * time.Second  // the same for large files: a client that missed the answer asks again after 2 s
 	askedAfter = 10 * time.Second // a request that is not repeated for so long was given up
 	retryEvery = time.Second      // what could not be had is tried again
 	restarted  = time.Second      // a request that is repeated in mid-transfer after so long starts it anew
@@ -101,10 +100,10 @@ func (e *engine) receive(from *address, b []byte) {
 	switch binary.BigEndian.Uint16(b) {
 	case opACK:
 		if t := e.transfers[from.peer]; t != nil && t.stage >= offered {
-			proven := t.stage == offered
-			next, owed := t.ack(number, e.now), t.owed
-			if owed > 0 {
-				t.network.crowd.delivered(t, owed-t.left(), e.now)
+			proven, had := t.stage == offered, t.taken()
+			next := t.ack(number, e.now)
+			if t.large {
+				t.network.crowd.delivered(t.taken()-had, e.now)
 			}
 			e.follow(t, next)
 			if proven && t.stage == running {
@@ -196,6 +195,9 @@ func (e *engine) supersedes(old *transfer, r request) bool {
 	case !same:
 	case old.stage < offered:
 		old.repeated = e.now
+		if old.stage == crowded && e.now-old.arrived >= fileTimeout {
+			old.arrived = e.now // of a client that waits for longer, or that starts over
+		}
 		return false
 	case old.stage == offered:
 		if e.now-old.again >= e.cfg.Floor {
@@ -209,13 +211,18 @@ func (e *engine) supersedes(old *transfer, r request) bool {
 	return true
 }
 
-// enqueue lets t wait for its turn. One that there is no room for is not answered: the
-// firmware takes any ERROR for a missing file, and silence for a reason to ask again.
+// enqueue lets t wait for its turn.
 func (e *engine) enqueue(t *transfer) {
 	if e.turns.ask(t, keyOf(t.from.addrPort().Addr(), t.req.name)) {
 		e.admit()
 		return
 	}
+	e.tooMany(t)
+}
+
+// tooMany drops a request that there is no room for. It is not answered: the firmware takes
+// any ERROR for a missing file, and silence for a reason to ask again.
+func (e *engine) tooMany(t *transfer) {
 	e.stats.dropped.Add(1)
 	e.flood.Log(context.Background(), slog.LevelWarn, "too many transfers or requests", "protocol", "tftp", "client", t.from.addrPort(),
 		"name", t.req.name, "transfers", e.cfg.Transfers, "waiting", e.cfg.Waiting)
@@ -243,9 +250,9 @@ func (e *engine) admit() {
 // evict makes room by ending the oldest answers that no client has reacted to: addresses
 // that somebody made up must not take the places of boards.
 func (e *engine) evict() {
-	for e.offers.Len() > 0 {
+	for e.full() && e.offers.Len() > 0 {
 		t := e.offers.Front().Value.(*transfer)
-		if e.now-t.since < e.forbearance() {
+		if e.now-t.begun < makeRoom {
 			return
 		}
 		e.stats.evicted.Add(1)
@@ -253,15 +260,9 @@ func (e *engine) evict() {
 	}
 }
 
-// forbearance is how long an answer without a sign of life keeps its place from others.
-func (e *engine) forbearance() time.Duration {
-	switch {
-	case e.turns.full():
-		return makeRoom
-	case slices.ContainsFunc(e.networks, func(n *network) bool { return len(n.crowd.waiting) > 0 }):
-		return letBegin
-	}
-	return never
+// full says whether somebody waits because all turns are taken.
+func (e *engine) full() bool {
+	return e.turns.full() && (e.turns.asked() || slices.ContainsFunc(e.networks, func(n *network) bool { return len(n.crowd.waiting) > 0 }))
 }
 
 // opened goes on with a transfer whose file was looked for.
@@ -294,13 +295,35 @@ func (e *engine) opened(r opened) {
 // found goes on with a file that is there.
 func (e *engine) found(t *transfer, r opened) {
 	c := &t.network.crowd
-	if c.fits(r.wire) && (len(c.waiting) == 0 || r.wire < largeFile) {
+	if r.wire < largeFile || len(c.waiting) == 0 && c.fits(r.wire, c.look(e.now)) {
 		e.offer(t, r)
 		return
 	}
+	t.ready = r
+	if !e.hasRoom(c) {
+		e.tooMany(t)
+		return
+	}
 	e.turns.park(t)
-	t.stage, t.ready = crowded, r
+	t.stage = crowded
 	c.wait(t)
+}
+
+// hasRoom says whether one more may wait with a large file: half of those who wait at most,
+// since others wait for small ones. The oldest that has not asked again makes room.
+func (e *engine) hasRoom(c *crowd) bool {
+	all := 0
+	for _, n := range e.networks {
+		all += len(n.crowd.waiting)
+	}
+	if all < e.turns.room/2 {
+		return true
+	}
+	doubtful := c.doubtful(e.now)
+	if doubtful != nil {
+		e.drop(doubtful)
+	}
+	return doubtful != nil
 }
 
 // thin lets those begin whose large files the networks can carry now, and forgets those
@@ -312,12 +335,14 @@ func (e *engine) thin() {
 			continue
 		}
 		c.due = e.now + crowdEvery
-		for _, t := range slices.Clone(c.waiting) {
-			if e.now-t.repeated > askedAfter {
-				e.drop(t)
-			}
+		for _, t := range c.gaveUp(e.now) {
+			e.drop(t)
 		}
-		for t := c.next(e.now); t != nil && e.turns.running < e.turns.all; t = c.next(e.now) {
+		for !e.turns.full() {
+			t := c.next(e.now, e.turns.each)
+			if t == nil {
+				break
+			}
 			c.leave(t)
 			e.turns.resume(t)
 			r := t.ready
@@ -343,8 +368,8 @@ func (e *engine) offer(t *transfer, r opened) {
 		p.first, p.top = agreed.timeout, agreed.timeout
 	}
 	e.turns.found(t)
-	t.network.crowd.begin(t, r.wire)
 	t.begin(r.file, newBody(r.file, agreed, t.req.netascii, r.wire), agreed, p, e.now)
+	t.network.crowd.begin(t)
 	t.offer = e.offers.PushBack(t)
 	e.answer(t)
 }
@@ -488,8 +513,8 @@ func (e *engine) next() instant {
 			at = min(at, n.crowd.due)
 		}
 	}
-	if d := e.forbearance(); d != never && e.offers.Len() > 0 {
-		at = min(at, e.offers.Front().Value.(*transfer).since+d)
+	if e.full() && e.offers.Len() > 0 {
+		at = min(at, e.offers.Front().Value.(*transfer).begun+makeRoom)
 	}
 	return at
 }
@@ -526,6 +551,11 @@ func (e *engine) end(t *transfer, result serve.Result) {
 func (e *engine) finishWith(t *transfer, result serve.Result) {
 	if t.file != nil {
 		e.ended = append(e.ended, ended{t.file, result, t.taken()})
+	}
+	if t.large && result == serve.Aborted && e.now-t.arrived >= fileTimeout {
+		c := &t.network.crowd
+		e.flood.Log(context.Background(), slog.LevelWarn, "large file was given up on the way: where many are, the network carries less than is promised on it",
+			"protocol", "tftp", "client", t.from.addrPort(), "name", t.file.Name, "bytes", t.taken(), "of", t.body.size(), "carried_per_second", int64(c.rate), "promise", c.promise)
 	}
 	e.stats.ended(result)
 	e.drop(t)

@@ -46,9 +46,15 @@ func FuzzEngine(f *testing.F) {
 	f.Add(boot)
 	f.Add(step(3, 60_000, append([]byte{0, opRRQ}, name+"\x00netascii\x00"...)))
 	f.Add(append(step(1, 0, append([]byte{0, opRRQ}, name+"\x00octet\x00"...)), step(1, 1, ack(1))...))
-	front, _ := servetest.NewFront(f, map[string][]byte{"vmlinuz": servetest.Pattern(3000)})
+	large := []byte("\x00\x01" + servetest.BoardID + "/initrd\x00octet\x00blksize\x001400\x00")
+	var crowd []byte
+	for _, s := range [][]byte{step(1, 0, large), step(2, 1, large), step(3, 1, large), step(1, 1, ack(0)), step(2, 2000, large), step(3, 1, []byte("\x00\x05\x00\x00x\x00")), step(1, 40_000, ack(1))} {
+		crowd = append(crowd, s...)
+	}
+	f.Add(crowd)
+	front, _ := servetest.NewFront(f, map[string][]byte{"vmlinuz": servetest.Pattern(3000), "initrd": servetest.Pattern(largeFile)})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		s := newSimOf(t, Config{Transfers: 2, BoardTransfers: 1, Waiting: 2, Networks: []Network{
+		s := newSimOf(t, Config{Transfers: 2, BoardTransfers: 1, Waiting: 2, Promise: largeFile, Networks: []Network{
 			{Prefix: netip.MustParsePrefix("10.0.0.0/8")}, {Prefix: netip.MustParsePrefix("10.0.0.2/32"), Rate: 2000},
 		}}, 1, front)
 		acknowledged := false

@@ -39,7 +39,7 @@ type transfer struct {
 	repeated instant // when the client asked for the last time
 
 	ready opened // while crowded
-	owed  int64  // bytes of a large file that the client does not have yet
+	large bool   // its file is one
 
 	file *serve.File
 	body body
@@ -52,6 +52,8 @@ type transfer struct {
 	timed int64   // the block whose round trip is measured; 0 where none is
 	since instant // when it was sent for the first time
 	again instant // when a block was sent for the last time
+	begun instant // when it was answered
+	heard instant // when the client acknowledged something that it had not before
 	slid  bool    // a repeated ACK has made the window be sent again since the last new one
 	pace  pace
 
@@ -78,13 +80,13 @@ const (
 func (t *transfer) begin(f *serve.File, b body, agreed terms, p pace, now instant) {
 	t.file, t.body, t.terms, t.pace = f, b, agreed, p
 	t.last = b.size()/int64(t.blksize) + 1
-	t.stage, t.since, t.again = offered, now, now
+	t.stage, t.begun, t.since, t.again = offered, now, now, now
 }
 
 // ack takes in the number of a block that the client acknowledges.
 func (t *transfer) ack(number uint16, now instant) event {
 	if t.stage == offered && t.oack != nil {
-		return t.accepted(number)
+		return t.accepted(number, now)
 	}
 	ahead := int64(number - uint16(t.acked))
 	switch {
@@ -97,7 +99,7 @@ func (t *transfer) ack(number uint16, now instant) event {
 		return nothing // an old one, or none of ours
 	}
 	t.measure(t.acked+ahead, now)
-	t.stage = running
+	t.stage, t.heard = running, now
 	t.acked += ahead
 	t.slid = t.acked < t.sent
 	if t.acked == t.last {
@@ -110,11 +112,11 @@ func (t *transfer) ack(number uint16, now instant) event {
 
 // accepted is the ACK of the options. Its round trip does not count: nothing repeats the
 // options but the client, whose ACK may be a late second one.
-func (t *transfer) accepted(number uint16) event {
+func (t *transfer) accepted(number uint16, now instant) event {
 	if number != 0 {
 		return nothing
 	}
-	t.stage = running
+	t.stage, t.heard = running, now
 	return push
 }
 
