@@ -152,11 +152,7 @@ func (w *world) restart() {
 // put stores bytes and returns their name.
 func (w *world) put(b []byte) store.Blob {
 	w.t.Helper()
-	c := store.Bytes(b)
-	if _, err := w.store.Blobs().Put(w.t.Context(), c); err != nil {
-		w.t.Fatal(err)
-	}
-	return c.Blob()
+	return servetest.Put(w.t, w.store, b)
 }
 
 // image publishes files whose content says which version they are of. A text with a

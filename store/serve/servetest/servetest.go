@@ -44,22 +44,32 @@ func NewFront(t testing.TB, files map[string][]byte, change ...func(*serve.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func(b []byte) store.Blob {
-		c := store.Bytes(b)
-		if _, err := s.Blobs().Put(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		return c.Blob()
-	}
-	img := store.Image{Name: "test", Config: put([]byte("{}"))}
+	d := Publish(t, s, files)
+	return Serve(t, s, d, change...), d
+}
+
+// Publish puts an image of files into s.
+func Publish(t testing.TB, s *store.Store, files map[string][]byte) store.Digest {
+	t.Helper()
+	img := store.Image{Name: "test", Config: Put(t, s, []byte("{}"))}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		img.Files = append(img.Files, store.NewFile(name, 0o644, put(files[name])))
+		img.Files = append(img.Files, store.NewFile(name, 0o644, Put(t, s, files[name])))
 	}
 	d, err := s.PutImage(t.Context(), img, store.Record{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Serve(t, s, d, change...), d
+	return d
+}
+
+// Put puts b into s.
+func Put(t testing.TB, s *store.Store, b []byte) store.Blob {
+	t.Helper()
+	c := store.Bytes(b)
+	if _, err := s.Blobs().Put(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Blob()
 }
 
 // Serve is a front end whose boards run an image of s.

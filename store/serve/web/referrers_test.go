@@ -21,17 +21,7 @@ func TestReferrers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func(text string) store.Blob {
-		c := store.Bytes([]byte(text))
-		if _, err := s.Blobs().Put(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
-		return c.Blob()
-	}
-	image, err := s.PutImage(t.Context(), store.Image{Name: "test", Config: put("{}"), Files: []store.File{store.NewFile("vmlinuz", 0o644, put("kernel"))}}, store.Record{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := servetest.Publish(t, s, map[string][]byte{"vmlinuz": []byte("kernel")})
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
 	foreign(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "alice", "-f", key)
@@ -46,7 +36,7 @@ func TestReferrers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	note, err := store.EncodeReferrer(store.Referrer{Subject: subject, Type: "text/note", Media: "text/plain", Content: []store.Blob{put("a note\n")}})
+	note, err := store.EncodeReferrer(store.Referrer{Subject: subject, Type: "text/note", Media: "text/plain", Content: []store.Blob{servetest.Put(t, s, []byte("a note\n"))}})
 	if err == nil {
 		_, err = s.PutReferrer(t.Context(), note)
 	}
