@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +97,7 @@ func (o stormOptions) checkHTTP(given func(flag string) bool) error {
 			return fmt.Errorf("--%s is for TFTP, not for --http", flag)
 		}
 	}
-	if u, err := url.Parse(o.http); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if !isWeb(o.http) {
 		return fmt.Errorf("--http: %q is no URL such as http://192.0.2.1:8080/{board}", o.http)
 	}
 	return nil

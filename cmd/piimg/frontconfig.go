@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -95,6 +96,12 @@ func addressesOf(c config.Serve) (map[netip.Addr]string, error) {
 		all[addr] = board
 	}
 	return all, nil
+}
+
+// isWeb says whether text is where a web server can be.
+func isWeb(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
 }
 
 // somewhere stands for the address of a front end that is not known. No IPv4 address is longer.

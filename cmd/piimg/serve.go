@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -139,7 +138,7 @@ func (a *app) servable(flags config.Serve) (config.Serve, error) {
 		}
 	}
 	for key, text := range map[string]string{"url": c.URL, "https_url": c.SecureURL} {
-		if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		if text != "" && !isWeb(text) {
 			return c, usageError{fmt.Errorf("%s: %q is no URL such as http://192.0.2.1:8080", key, text)}
 		}
 	}

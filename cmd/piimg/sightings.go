@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -154,13 +153,12 @@ func askFront(ctx context.Context, base, path string) ([]serve.Boot, error) {
 	if strings.Contains(base, "@") {
 		return nil, usageError{errors.New("--from: write http://front-end:8080, without a user or a password")}
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if !isWeb(base) {
 		return nil, usageError{fmt.Errorf("--from %s: write http://front-end:8080", base)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(u.String(), "/")+serve.BoardsPath+path, nil)
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+serve.BoardsPath+path, nil)
 	if err != nil {
 		return nil, err
 	}
