@@ -54,7 +54,7 @@ func TestE2EBoardSaysThatItIsUp(t *testing.T) {
 	f := serveImage(t, map[string][]byte{
 		"config.txt": []byte("initramfs base.gz followkernel\n"), "base.gz": base, "cmdline.txt": []byte("console=ttyAMA0 panic=-1 quiet ip=dhcp\n"),
 	}, config.Serve{
-		HTTP: plain, HTTPS: secure, Cert: cert, Key: key, Handover: config.Duration(5 * time.Minute),
+		HTTP: plain, HTTPS: secure, Cert: cert, Key: key, Handover: config.Duration(time.Hour),
 		URL: "http://10.0.2.2:" + plainPort, SecureURL: "https://10.0.2.2:" + securePort, // this host, for QEMU's guests
 		File: []config.File{{Path: "etc/rack.pem", From: cert}, {Path: "etc/key", Content: "canary", Secret: true}},
 	})

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"piimg/store/serve/servetest"
 )
 
 // deviceSite is a site with an image, and real block devices to write it to.
@@ -72,9 +74,9 @@ func (d *deviceSite) zram(size string) (device string) {
 	}
 	n := strings.TrimSpace(string(number))
 	d.t.Cleanup(func() {
-		if err := os.WriteFile(control+"hot_remove", []byte(n), 0); err != nil {
-			d.t.Error(err)
-		}
+		servetest.Await(d.t, "an end of zram"+n, func() bool { // others of the system look at what was written
+			return os.WriteFile(control+"hot_remove", []byte(n), 0) == nil
+		})
 	})
 	if err := os.WriteFile("/sys/block/zram"+n+"/disksize", []byte(size), 0); err != nil {
 		d.t.Fatal(err)
@@ -97,7 +99,9 @@ func (d *deviceSite) liar(pread, pwrite string) (device string) {
 		d.t.Fatalf("nbdfuse and nbdkit (apt-get install libnbd-bin nbdkit fuse3): %v", err)
 	}
 	d.t.Cleanup(func() {
-		d.run("fusermount3", "-u", card)
+		servetest.Await(d.t, "an end of "+card, func() bool { // the loop device may last a moment longer
+			return exec.Command("fusermount3", "-u", card).Run() == nil
+		})
 		_ = cmd.Wait()
 	})
 	if _, err := os.ReadFile(ready); err != nil { // as soon as the file is there to be used

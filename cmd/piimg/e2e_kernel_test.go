@@ -84,7 +84,7 @@ func machine(t *testing.T, kernel string, image []byte, line string, more ...str
 	if err := os.WriteFile(file, image, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	start := time.Now()
 	args := append([]string{"-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "512",

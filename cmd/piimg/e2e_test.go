@@ -236,7 +236,7 @@ func bootWith(t *testing.T, kernel, initrd string, nic []string, want ...string)
 // emulate runs QEMU and waits for lines on the serial console.
 func emulate(t *testing.T, args []string, want ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-aarch64", append(args, "-M", "virt", "-cpu", "cortex-a72", "-m", "1024", "-nographic", "-no-reboot")...)
 	keyboard, err := cmd.StdinPipe()
