@@ -546,6 +546,34 @@ func TestLimit(t *testing.T) {
 	patient.fail(0, "Early terminate")
 }
 
+// TestLimitOfOneBoard: a board that asks for more at once than it may waits for its own files
+// to end, and keeps nobody else waiting.
+func TestLimitOfOneBoard(t *testing.T) {
+	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
+	cfg := unhurried
+	cfg.BoardTransfers = 2
+	s := listen(t, cfg, front)
+	ask := func(name string) *raw {
+		r := newRaw(t, s.Addr())
+		r.request(opRRQ, name, piOptions(1024)...)
+		return r
+	}
+	first, second := ask(servetest.BoardID+"/vmlinuz"), ask(servetest.BoardID+"//vmlinuz")
+	first.options()
+	second.options()
+	third := ask(servetest.BoardID + "/vmlinuz")
+	other := ask("env/dev/vmlinuz")
+	other.options()
+	if p := third.read(100 * time.Millisecond); p.op != 0 {
+		t.Fatalf("beyond the limit came %s", p)
+	}
+	first.fail(0, "Early terminate")
+	third.options()
+	for _, r := range []*raw{second, third, other} {
+		r.fail(0, "Early terminate")
+	}
+}
+
 // TestWaiting asks for more than may wait: what is too much is not answered, of one
 // address, and of all together.
 func TestWaiting(t *testing.T) {
