@@ -10,6 +10,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -189,6 +190,7 @@ func hintOf(err error) string {
 	var drift *pipeline.DriftError
 	var usage usageError
 	var unreached *net.OpError
+	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &h):
 		return h.Hint()
@@ -212,6 +214,8 @@ func hintOf(err error) string {
 		return "piimg help shows every command, and piimg COMMAND --help its flags with examples"
 	case errors.As(err, &unreached) && unreached.Op == "dial":
 		return "see whether the server is up and can be reached from here, and whether its address is right"
+	case errors.As(err, &untrusted):
+		return "where the certificate is one of your own, name the file that has it with SSL_CERT_FILE, or for an S3 store with ?ca=FILE"
 	case errors.Is(err, syscall.ENOSPC):
 		return "the disk is full: make room and run it again, what is finished is kept"
 	case errors.Is(err, syscall.EROFS):
