@@ -90,7 +90,7 @@ func (a *app) boardLines(ctx context.Context, where sightings) ([]boardLine, err
 		lines[string(id)] = boardLine{Board: string(id), Known: b.Mode != board.Unset || !b.Details.IsZero(), Runs: target(b)}
 	}
 	seen, err := a.latest(ctx, where)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && (where.cache != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return nil, err
 	}
 	names := board.Names(known)
