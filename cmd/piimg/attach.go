@@ -111,7 +111,7 @@ func (a *app) remember(dir, where, id string) error {
 		err = os.MkdirAll(filepath.Dir(file), 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(file, doc, 0o644)
+		err = replaceFile(file, func(w io.Writer) error { _, err := w.Write(doc); return err })
 	}
 	if err != nil {
 		return fmt.Errorf("remember the store: %w", err)
