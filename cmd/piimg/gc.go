@@ -250,6 +250,8 @@ func whyAside(s gc.SetAside) string {
 // whenGone says what becomes of something in quarantine, or became of it in this run.
 func (a *app) whenGone(s gc.SetAside, o gcOptions) string {
 	switch {
+	case s.Spoilt:
+		return "stays: an image needs it, and what is in its place is not right; see piimg fsck --read-data --repair"
 	case s.Goes.IsZero():
 		return "stays: an image needs it, and has nothing else; see piimg fsck --repair"
 	case s.Removed:

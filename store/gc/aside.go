@@ -20,6 +20,7 @@ type SetAside struct {
 	Bytes   int64     `json:"bytes"`
 	Since   time.Time `json:"since"`
 	Goes    time.Time `json:"goes,omitzero"` // when a run may remove it; zero for what is needed
+	Spoilt  bool      `json:"spoilt"`        // it was due, is needed, and what is in its place is not right
 	Removed bool      `json:"removed"`       // by this run
 }
 
@@ -47,11 +48,26 @@ func lost(all *inventory, m *marks, key string) bool {
 	return ok && live && !there
 }
 
+// spoilt says whether key is of content that is kept and is not right in its place, or cannot be
+// read there: what is set aside may be all that is right of it.
+func (c *collection) spoilt(ctx context.Context, m *marks, key string) bool {
+	d, ok := store.BlobOf(key)
+	if _, live := m.live[d]; !ok || !live {
+		return false
+	}
+	b, err := c.store.Blobs().Find(ctx, d)
+	return err != nil || c.store.Blobs().Verify(ctx, b) != nil
+}
+
 // tidyAside removes what was in quarantine for long enough.
-func (c *collection) tidyAside(ctx context.Context, all []SetAside) (n int, err error) {
-	for i := range all {
-		a := &all[i]
+func (c *collection) tidyAside(ctx context.Context, p *plan) (n int, err error) {
+	for i := range p.aside {
+		a := &p.aside[i]
 		if !a.Due(c.now) {
+			continue
+		}
+		if a.Spoilt = c.spoilt(ctx, p.marks, a.Of); a.Spoilt {
+			a.Goes = time.Time{}
 			continue
 		}
 		// This run may just have put another one there.
@@ -72,5 +88,5 @@ func (c *collection) tidyAside(ctx context.Context, all []SetAside) (n int, err 
 		a.Removed = true
 		n++
 	}
-	return n, nil
+	return n, ctx.Err()
 }

@@ -1,10 +1,12 @@
 package gc_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"piimg/store"
@@ -121,5 +123,71 @@ func TestQuarantineThatFails(t *testing.T) {
 	w.bucket.intercept(nil)
 	if r := w.collect(w.options()); r.Tidied.Quarantine != 1 || len(w.keys("quarantine/")) != 0 {
 		t.Errorf("the next run: %+v", r.Tidied)
+	}
+}
+
+// TestSetAsideAndDamagedInPlace: that something lies in its place is not enough where somebody needs
+// it: one flipped bit there, or a read that fails, and what is set aside is all that is right. It is
+// removed when what is in its place is right again.
+func TestSetAsideAndDamagedInPlace(t *testing.T) {
+	kernel := []byte("kernel a")
+	key := store.BlobKey(store.Sum(kernel))
+	for name, damage := range map[string]func(w *world){
+		"a flipped bit": func(w *world) { w.write(key, []byte("kernel`a")) },
+		"cut off":       func(w *world) { w.write(key, kernel[:3]) },
+		"unreadable": func(w *world) {
+			w.bucket.intercept(func(op, at string) error {
+				if op == "get" && at == key {
+					return &fs.PathError{Op: "read", Path: key, Err: syscall.EIO}
+				}
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, w *world) {
+				w.promote("dev", w.publish("a"))
+				w.write(store.CollectedKey(key), kernel)
+				w.damage("kernel b") // of what nobody needs
+				damage(w)
+				w.pass(30 * day)
+				r := w.collect(w.options())
+				if got := text(w.keys("quarantine/")); got != text([]string{store.CollectedKey(key)}) || r.Tidied.Quarantine != 1 {
+					t.Errorf("left in quarantine: %s, %+v", got, r.Tidied)
+				}
+				for _, a := range r.SetAside {
+					if needed := a.Of == key; a.Spoilt != needed || a.Removed == needed || a.Goes.IsZero() != needed {
+						t.Errorf("%+v", a)
+					}
+				}
+				w.bucket.intercept(nil)
+				w.write(key, kernel)
+				if r := w.collect(w.options()); r.Tidied.Quarantine != 1 || r.SetAside[0].Spoilt || len(w.keys("quarantine/")) != 0 {
+					t.Errorf("right again: %+v", r)
+				}
+			})
+		})
+	}
+}
+
+// TestSetAsideInterrupted: who interrupts is told so, also while what is in its place is read.
+func TestSetAsideInterrupted(t *testing.T) {
+	w := newWorld(t, "mem")
+	w.promote("dev", w.publish("a"))
+	w.damage("kernel a")
+	w.pass(8 * day)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.bucket.intercept(func(op, key string) error {
+		if op == "get" && key == store.BlobKey(store.Sum([]byte("kernel a"))) {
+			cancel()
+		}
+		return ctx.Err()
+	})
+	if _, err := gc.Run(ctx, w.store, w.options()); !errors.Is(err, context.Canceled) {
+		t.Errorf("Run = %v", err)
+	}
+	w.bucket.intercept(nil)
+	if got := w.keys("quarantine/"); len(got) != 1 {
+		t.Errorf("in quarantine: %q", got)
 	}
 }

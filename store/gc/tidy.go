@@ -39,7 +39,7 @@ func (c *collection) tidy(ctx context.Context, p *plan) (Tidied, error) {
 	if t.Leases, err = c.tidyLeases(ctx); err != nil {
 		return t, err
 	}
-	if t.Quarantine, err = c.tidyAside(ctx, p.aside); err != nil {
+	if t.Quarantine, err = c.tidyAside(ctx, p); err != nil {
 		return t, err
 	}
 	if err = c.removeLeft(ctx, p.all.rest); err != nil {
