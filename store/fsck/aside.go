@@ -2,6 +2,7 @@ package fsck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -21,8 +22,10 @@ func asideOf(s *store.Store) Source {
 	return Source{Name: "quarantine", Blobs: aside{s.Bucket(), map[store.Digest]string{}}}
 }
 
-// Find reads all that was once in the place of d, until something is what d names.
+// Find reads all that was once in the place of d, until something is what d names. What cannot be
+// read may be it, so that the error is then that of reading it.
 func (a aside) Find(ctx context.Context, d store.Digest) (store.Blob, error) {
+	none := fmt.Errorf("%s in quarantine: %w", d.Short(), fs.ErrNotExist)
 	for info, err := range a.bucket.List(ctx, store.AsidePrefix(store.BlobKey(d)), "") {
 		if err != nil {
 			return store.Blob{}, err
@@ -31,12 +34,15 @@ func (a aside) Find(ctx context.Context, d store.Digest) (store.Blob, error) {
 		if ctx.Err() != nil {
 			return store.Blob{}, ctx.Err()
 		}
-		if err == nil && got == d { // what cannot be read now is not what is looked for
+		if err == nil && got == d {
 			a.keys[d] = info.Key
 			return store.Blob{Digest: d, Size: size}, nil
 		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			none = fmt.Errorf("read %s: %w", info.Key, err)
+		}
 	}
-	return store.Blob{}, fmt.Errorf("%s in quarantine: %w", d.Short(), fs.ErrNotExist)
+	return store.Blob{}, none
 }
 
 func (a aside) sum(ctx context.Context, key string) (store.Digest, int64, error) {

@@ -1,7 +1,9 @@
 package fsck_test
 
 import (
+	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -84,8 +86,83 @@ func TestRepairPastAQuarantineThatCannotBeRead(t *testing.T) {
 	good, kernel := w.mirror(), w.key("kernel8.img", "v2")
 	w.collected(kernel)
 	r := w.repair(fsck.RepairOptions{Sources: []fsck.Source{from("mirror", good)}})
-	if len(r.Damaged()) != 0 || r.Findings[0].Repair != "brought back from mirror" {
+	if f := r.Findings[0]; !f.Repaired || !strings.HasPrefix(f.Repair, "quarantine: read quarantine/") || !strings.HasSuffix(f.Repair, "input/output error; brought back from mirror") {
 		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// shaky is a folder of which the disk cannot read some files, wherever they are moved.
+type shaky struct {
+	*disk.Bucket
+	bad map[string]bool
+}
+
+func (b shaky) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
+	if b.bad[key] {
+		return nil, &fs.PathError{Op: "read", Path: key, Err: syscall.EIO}
+	}
+	return b.Bucket.Get(ctx, key, off, n)
+}
+
+func (b shaky) Move(ctx context.Context, from, to string) error {
+	b.bad[to] = b.bad[from]
+	delete(b.bad, from)
+	return b.Bucket.Move(ctx, from, to)
+}
+
+// What the disk cannot read now, and nobody else has, is not deleted: it comes back when it can be
+// read again.
+func TestRepairKeepsWhatCannotBeRead(t *testing.T) {
+	b := shaky{openDisk(t, t.TempDir(), disk.Hooks{Sync: noSync}), map[string]bool{}}
+	w := newWorld(t, b)
+	kernel, record := w.key("kernel8.img", "v2"), store.RecordKey(w.images[0])
+	for _, key := range []string{kernel, record} {
+		b.bad[key] = true
+	}
+	r := w.repair(fsck.RepairOptions{})
+	if left := r.Damaged(); len(r.Findings) != 2 || len(left) != 1 || left[0].Key != kernel {
+		t.Errorf("%+v", r.Findings)
+	}
+	if f := w.repair(fsck.RepairOptions{}).Findings[0]; f.Key != kernel || f.Repaired || !strings.HasSuffix(f.Repair, "input/output error; no source has it") {
+		t.Errorf("while it cannot be read: %+v", f)
+	}
+	clear(b.bad)
+	if r := w.repair(fsck.RepairOptions{}); len(r.Damaged()) > 0 || string(w.get(kernel)) != string(body("kernel8.img", "v2")) {
+		t.Errorf("when it can be read again: %+v", r.Findings)
+	}
+	for _, key := range []string{kernel, record} {
+		at := store.DamagedKey(key, store.Digest{})
+		if a, ok := store.ParseAside(at); !ok || a.Of != key || len(w.get(at)) == 0 {
+			t.Errorf("%s was not moved to %s", key, at)
+		}
+	}
+}
+
+// busy is a source that has nothing, and takes its time to say so.
+type busy struct{ meanwhile func() }
+
+func (b busy) Find(context.Context, store.Digest) (store.Blob, error) {
+	b.meanwhile()
+	return store.Blob{}, fs.ErrNotExist
+}
+
+func (busy) Open(context.Context, store.Blob) (io.ReadCloser, error) { return nil, fs.ErrNotExist }
+
+// What somebody writes anew while sources are asked stays.
+func TestRepairBesideABuild(t *testing.T) {
+	w := newWorld(t, mem.New())
+	kernel := w.key("kernel8.img", "v2")
+	w.cut(kernel, 100)
+	r := w.repair(fsck.RepairOptions{Sources: []fsck.Source{{Name: "slow", Blobs: busy{func() {
+		if _, err := publish(t.Context(), w.store, "v2"); err != nil {
+			t.Error(err)
+		}
+	}}}}})
+	if len(r.Damaged()) > 0 || !strings.HasSuffix(r.Findings[0].Repair, "somebody has written it anew") {
+		t.Errorf("%+v", r.Findings)
+	}
+	if r := w.check(); len(r.Findings) > 0 {
+		t.Errorf("after the repair: %q", told(r))
 	}
 }
 

@@ -141,6 +141,10 @@ func (p *repairer) blob(ctx context.Context, f *Finding) error {
 		f.note("no source has it")
 		return nil
 	}
+	if p.right(ctx, f) { // to ask all sources may have taken long
+		f.done("somebody has written it anew")
+		return nil
+	}
 	// Damage that has the right size would be taken for the real thing by whoever puts it
 	// next. It is in quarantine, and goes.
 	if len(f.Files) == 0 {
@@ -229,7 +233,7 @@ func (f *Finding) note(format string, args ...any) {
 }
 
 // quarantine copies the damaged bytes to where nothing looks for them: their key, below
-// quarantine/, with the digest of what they are. What the disk cannot read is not copied.
+// quarantine/, with the digest of what they are. What the disk cannot read is moved there.
 func (p *repairer) quarantine(ctx context.Context, f *Finding) error {
 	open := func() (io.ReadCloser, error) { return p.store.Bucket().Get(ctx, f.Key, 0, -1) }
 	r, err := open()
@@ -244,8 +248,7 @@ func (p *repairer) quarantine(ctx context.Context, f *Finding) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case kindOf(err) == Unreadable:
-		f.note("its bytes cannot be read, and are not kept")
-		return nil
+		return p.moveUnread(ctx, f)
 	default:
 		return err
 	}
@@ -255,6 +258,26 @@ func (p *repairer) quarantine(ctx context.Context, f *Finding) error {
 	}
 	f.note("the damaged bytes are kept at %s", key)
 	return nil
+}
+
+// moveUnread moves what the disk cannot read, and may be able to read another day, to where
+// quarantine has it, if the bucket can. Its digest is not known.
+func (p *repairer) moveUnread(ctx context.Context, f *Finding) error {
+	key := store.DamagedKey(f.Key, store.Digest{})
+	err := errors.ErrUnsupported
+	if m, ok := p.store.Bucket().(store.Mover); ok {
+		err = m.Move(ctx, f.Key, key)
+	}
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
+		f.note("its bytes cannot be read, and are not kept")
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil:
+		f.note("its bytes cannot be read: it was moved to %s", key)
+	}
+	return err
 }
 
 // when is the time at which an object was last written, by the store's clock.
