@@ -110,7 +110,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 		return listenHint(err)
 	}
 	if c.Default == "" {
-		a.ui.warn("no --default: only boards that piimg board set names get files")
+		a.ui.warn("no --default: boards get nothing that neither piimg board set nor a rule or network of the configuration file names")
 	} else if _, err := s.Head(ctx, c.Default, serve.Head{}); errors.Is(err, fs.ErrNotExist) {
 		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
 	}

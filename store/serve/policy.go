@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"piimg/store"
 )
@@ -93,8 +94,21 @@ func (f *Front) hasEnv(name string) bool {
 // take makes p what holds, and follows its environments.
 func (f *Front) take(p *Policy) {
 	f.policy.Store(p)
+	f.warnOfSecrets(p)
 	for _, name := range p.envs() {
 		f.adopt(&environment{name: name})
+	}
+}
+
+// warnOfSecrets says where secret files can be read by everybody.
+func (f *Front) warnOfSecrets(p *Policy) {
+	if f.cfg.Plain || !slices.ContainsFunc(p.Files, func(o OwnFile) bool { return o.Secret }) {
+		return
+	}
+	for _, n := range p.Networks {
+		if n.Secrets {
+			f.log.Warn("secret files are sent to a network, where everybody can read them as they pass, or ask for them", "network", n.Prefix)
+		}
 	}
 }
 
