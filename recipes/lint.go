@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"piimg/store"
 )
 
 // Lint is the [lint] table: where the linter is wrong for these boards.
@@ -46,11 +48,11 @@ func (r *reader) lint(t *table) *Lint {
 func (r *reader) reason(n *node) string {
 	s, ok := r.str(n)
 	s = strings.TrimSpace(s)
-	switch {
-	case ok && s == "":
+	if ok && s == "" {
 		r.fail(n, "say why the rule is wrong for these boards: who comes next has to know", "has no reason")
-	case strings.ContainsFunc(s, isControl):
-		r.fail(n, "shorten it, and put the rest into a comment", "a reason is one line of text")
+	}
+	if err := store.CheckLine("reason", s); err != nil { // whoever approves the image reads it
+		r.fail(n, "a reason is one line of text: shorten it, and put the rest into a comment", "%v", err)
 	}
 	return s
 }

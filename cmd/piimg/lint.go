@@ -158,13 +158,17 @@ func (a *app) recipeToLint(ctx context.Context, file string, o buildOptions) (li
 }
 
 // warnIdle warns of rules that a recipe ignores though they find nothing. That of an image has
-// no places, and its file need not be here.
+// no places, its file need not be here, and a newer piimg may have more rules.
 func (a *app) warnIdle(r *recipes.Recipe, idle []string) {
 	for _, rule := range idle {
 		place := ""
 		if r.File != "" {
 			key := "lint.ignore." + rule
 			place = fmt.Sprintf("%s: %s: ", r.Pos(key), key)
+		}
+		if !slices.Contains(lint.IDs(), rule) {
+			a.ui.warn("%signored rule %s is none that this piimg knows: a newer one may find more", place, rule)
+			continue
 		}
 		a.ui.warn("%signored rule %s found nothing: remove it", place, rule)
 	}

@@ -250,10 +250,11 @@ func table(w io.Writer, header string, rows func(line func(format string, args .
 	return nil
 }
 
-// printable is s without what would move a terminal's cursor or a table's columns.
+// printable is s without what would move a terminal's cursor or a table's columns, or turn the
+// direction of text.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
 			return '·'
 		}
 		return r
