@@ -163,7 +163,7 @@ func newBoardImport(a *app) *cobra.Command {
 		Short: "Set and describe many boards from a list in TOML or CSV",
 		Long: `import reads a list of boards and sets each to what it says: a TOML file with a [[board]]
 for each, or a CSV file whose first line names the columns. Keys and columns are board, env,
-image, mode (local, off, unset), also, addresses, and labels and vars; in CSV each label and
+image, mode (net, local, off, unset), also, addresses, and labels and vars; in CSV each label and
 variable has a column of its own, label:rack and var:hostname, and lists have blanks between.
 
 The whole list is checked before anything is set, also whether the templates in each board's
