@@ -380,6 +380,44 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// hanging is a fleet that may be asked for ever, and notes for how long it is.
+type hanging struct {
+	serve.Fleet
+	most time.Duration
+}
+
+func (h *hanging) asked(ctx context.Context) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		end = time.Now().Add(time.Hour)
+	}
+	h.most = max(h.most, time.Until(end))
+}
+
+func (h *hanging) Head(ctx context.Context, env string, good serve.Head) (serve.Head, error) {
+	h.asked(ctx)
+	return h.Fleet.Head(ctx, env, good)
+}
+
+func (h *hanging) Boards(ctx context.Context) (map[string]serve.Assignment, error) {
+	h.asked(ctx)
+	return nil, errors.New("away")
+}
+
+// TestNewHeadWithin15Seconds: when a store is back that has not answered, its new head is
+// served 15 s later at most. What a question of before can take from that is its own time,
+// and the pause after it.
+func TestNewHeadWithin15Seconds(t *testing.T) {
+	const pause = 6 * time.Second // the longest between two looks, without Config.Poll
+	h := &hanging{}
+	w := newWorld(t, func(c *serve.Config) { h.Fleet, c.Fleet = c.Fleet, h })
+	w.fleet.promote("dev", w.image("v1", pi4Files...))
+	_ = w.front.Refresh(t.Context()) // that the list of boards is away is no news
+	if h.most == 0 || h.most+pause > 15*time.Second {
+		t.Errorf("an answer is waited for %s", h.most)
+	}
+}
+
 // TestOlderHead refuses to go back to an earlier step of a log.
 func TestOlderHead(t *testing.T) {
 	w := newWorld(t)
