@@ -170,6 +170,22 @@ func TestSetAsideAndDamagedInPlace(t *testing.T) {
 	}
 }
 
+// TestSetAsideWithoutEnvironments: where environments are kept elsewhere, nobody knows what they need.
+func TestSetAsideWithoutEnvironments(t *testing.T) {
+	w := newWorld(t, "mem")
+	w.damage("kernel a")
+	w.collect(w.options())
+	w.pass(8 * day)
+	if r, err := gc.Run(t.Context(), w.store, w.options()); !errors.Is(err, gc.ErrNoEnvironments) || !r.Bare || len(w.keys("quarantine/")) != 1 {
+		t.Errorf("Run = %+v, %v", r, err)
+	}
+	o := w.options()
+	o.NoEnvironments = true
+	if r := w.collect(o); r.Tidied.Quarantine != 1 {
+		t.Errorf("where that is meant: %+v", r)
+	}
+}
+
 // TestSetAsideInterrupted: who interrupts is told so, also while what is in its place is read.
 func TestSetAsideInterrupted(t *testing.T) {
 	w := newWorld(t, "mem")

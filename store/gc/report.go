@@ -52,7 +52,7 @@ func (c *collection) report(ctx context.Context, p *plan) (Report, error) {
 	}
 	r.Condemned.Blobs -= r.Goes.Blobs
 	r.Condemned.Bytes -= r.Goes.Bytes
-	r.Bare = c.marker.bare && len(p.condemned) > 0
+	r.Bare = c.marker.bare && (len(p.condemned) > 0 || slices.ContainsFunc(p.aside, func(a SetAside) bool { return a.Due(c.now) }))
 	users := users(p.marks)
 	for d, doc := range p.marks.images {
 		r.Images = append(r.Images, describe(d, doc, p.marks.why[d], users, p.all))
