@@ -119,7 +119,7 @@ func (a *app) dir(variable, below string) (string, error) {
 	if home := a.getenv("HOME"); home != "" {
 		return filepath.Join(home, below, "piimg"), nil
 	}
-	return "", fmt.Errorf("neither %s nor HOME is set: say --store", variable)
+	return "", hint(fmt.Errorf("neither %s nor HOME is set", variable), "set one of them, or say the folder: --store, and --cache of piimg serve")
 }
 
 func (a *app) cacheDir() (string, error) { return a.dir("XDG_CACHE_HOME", ".cache") }

@@ -19,14 +19,14 @@ import (
 	"piimg/store/sign"
 )
 
-// config is the configuration file and its path. Where there is none at the usual place, it
-// says nothing.
+// config is the configuration file and its path. Where there is none at the usual place, or
+// no such place, as for services of the system, it says nothing.
 func (a *app) config() (config.Config, string, error) {
 	file, optional := cmp.Or(a.configFile, a.getenv("PIIMG_CONFIG")), false
 	if file == "" {
 		dir, err := a.dir("XDG_CONFIG_HOME", ".config")
 		if err != nil {
-			return config.Config{}, "", err
+			return config.Config{}, "", nil // there is none
 		}
 		file, optional = filepath.Join(dir, "config.toml"), true
 	}
