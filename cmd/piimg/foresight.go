@@ -196,6 +196,11 @@ func (a *app) checkServe(ctx context.Context, flags config.Serve) error {
 	if err != nil {
 		return err
 	}
+	for _, env := range f.front.Envs() {
+		if _, err := f.head(ctx, env); errors.Is(err, fs.ErrNotExist) {
+			a.ui.warn(neverRun, env, env)
+		}
+	}
 	known, err := board.Snapshot(ctx, s, nil)
 	if err != nil {
 		return err

@@ -85,6 +85,9 @@ something is wrong with the file, what held before goes on to hold.` + "\n" + ex
 	return c
 }
 
+// neverRun is said of an environment that a configuration names.
+const neverRun = "%s has never run an image: boards get nothing until piimg promote IMAGE %s"
+
 func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error {
 	c, err := a.servable(flags)
 	if err != nil {
@@ -112,7 +115,7 @@ func runServe(ctx context.Context, a *app, flags config.Serve, debug bool) error
 	if c.Default == "" {
 		a.ui.warn("no --default: boards get nothing that neither piimg board set nor a rule or network of the configuration file names")
 	} else if _, err := s.Head(ctx, c.Default, serve.Head{}); errors.Is(err, fs.ErrNotExist) {
-		a.ui.warn("%s has never run an image: boards get nothing until piimg promote IMAGE %s", c.Default, c.Default)
+		a.ui.warn(neverRun, c.Default, c.Default)
 	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

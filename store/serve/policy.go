@@ -39,7 +39,7 @@ func (p Policy) Check(fleet Fleet) error {
 
 // checked is p with the boards of addresses in the spelling of their ids.
 func (p Policy) checked(fleet Fleet) (*Policy, error) {
-	for _, name := range p.envs() {
+	for _, name := range p.Envs() {
 		if err := store.CheckEnv(name); err != nil {
 			return nil, err
 		}
@@ -69,7 +69,7 @@ func (f *Front) Replace(ctx context.Context, p Policy) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range checked.envs() {
+	for _, name := range checked.Envs() {
 		if e := (&environment{name: name}); !f.hasEnv(name) {
 			f.adopt(e)              // so that what is wrong with it is logged
 			_, _ = f.follow(ctx, e) // and noted in e
@@ -95,7 +95,7 @@ func (f *Front) hasEnv(name string) bool {
 func (f *Front) take(p *Policy) {
 	f.policy.Store(p)
 	f.warnOfSecrets(p)
-	for _, name := range p.envs() {
+	for _, name := range p.Envs() {
 		f.adopt(&environment{name: name})
 	}
 }

@@ -96,22 +96,17 @@ func (r Rules) network(addr netip.Addr, wanted func(Network) bool) (Network, boo
 	return best, found
 }
 
-// envs are the environments that the rules name.
-func (r Rules) envs() []string {
-	var all []string
-	add := func(name string) {
-		if name != "" {
-			all = append(all, name)
-		}
-	}
-	add(r.Default)
+// Envs are the environments that the rules name, in order.
+func (r Rules) Envs() []string {
+	names := map[string]bool{r.Default: true}
 	for _, rule := range r.Rules {
-		add(rule.Env)
+		names[rule.Env] = true
 	}
 	for _, n := range r.Networks {
-		add(n.Env)
+		names[n.Env] = true
 	}
-	return all
+	delete(names, "")
+	return sortedKeys(names)
 }
 
 // pairsText is labels in order, for people.
