@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"piimg/store/serve/servetest"
-	"piimg/store/serve/tftp"
 )
 
 // TestMeasure: what the server counts is among the metrics of the front end, and each metric
@@ -18,7 +17,7 @@ import (
 func TestMeasure(t *testing.T) {
 	body := servetest.Pattern(5000)
 	front, _ := servetest.NewFront(t, map[string][]byte{"vmlinuz": body})
-	s := listen(t, tftp.Config{}, front)
+	s := listen(t, unhurried, front)
 	s.Measure(front.Meter())
 	if err := fetch(s, "vmlinuz", body); err != nil {
 		t.Fatal(err)
@@ -27,12 +26,16 @@ func TestMeasure(t *testing.T) {
 	r.request(opRRQ, servetest.BoardID+"/recovery.elf")
 	r.want(opERROR, 1)
 
-	rec := httptest.NewRecorder()
-	front.Metrics().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
-	seen := rec.Body.String()
+	seen := ""
+	servetest.Await(t, "an end of the waiting", func() bool { // it is counted once the answer is out
+		rec := httptest.NewRecorder()
+		front.Metrics().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+		seen = rec.Body.String()
+		return strings.Contains(seen, "\npiimg_tftp_waiting 0\n")
+	})
 	for _, want := range []string{
 		"piimg_tftp_requests_total 2", "piimg_tftp_unknown_networks_total 0", "piimg_tftp_dropped_total 0", "piimg_tftp_evicted_total 0",
-		"piimg_tftp_repeated_packets_total 0", "piimg_tftp_timeouts_total 0", "piimg_tftp_unsent_packets_total 0", "piimg_tftp_waiting 0",
+		"piimg_tftp_repeated_packets_total 0", "piimg_tftp_timeouts_total 0", "piimg_tftp_unsent_packets_total 0",
 		"piimg_tftp_sent_bytes_total 5016", // four blocks
 	} {
 		if !strings.Contains(seen, "\n"+want+"\n") {
