@@ -404,6 +404,28 @@ func (h *hanging) Boards(ctx context.Context) (map[string]serve.Assignment, erro
 	return nil, errors.New("away")
 }
 
+func (h *hanging) Assigned(ctx context.Context, board string) (serve.Assignment, error) {
+	h.asked(ctx)
+	return serve.Assignment{}, errors.New("away")
+}
+
+// TestKnownBoardDoesNotWait: where it is known what a board was told, a store that does not
+// answer keeps it waiting for less than the 2 s after which it asks again.
+func TestKnownBoardDoesNotWait(t *testing.T) {
+	w := newWorld(t)
+	w.promote("dev", "v1")
+	w.want("91cdf03d/config.txt", "v1")
+	w.clock.pass(time.Minute)
+	w.front.Close()
+	h := &hanging{Fleet: w.fleet}
+	w.cfg.Fleet = h
+	w.start()
+	w.want("91cdf03d/config.txt", "v1")
+	if h.most == 0 || h.most >= 2*time.Second {
+		t.Errorf("an answer is waited for %s", h.most)
+	}
+}
+
 // TestNewHeadWithin15Seconds: when a store is back that has not answered, its new head is
 // served 15 s later at most. What a question of before can take from that is its own time,
 // and the pause after it.

@@ -364,6 +364,33 @@ func TestOwnFilesFromHere(t *testing.T) {
 	w.wantTrouble("00000002/initramfs.gz") // no such file
 }
 
+// TestMadeFilesAreBounded: what no kernel takes, and what is too much, is trouble of that file
+// and not a board that hangs.
+func TestMadeFilesAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "half"), make([]byte, 600_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w, _ := rack(t, func(c *serve.Config) {
+		c.Files = []serve.OwnFile{{Path: "one", From: filepath.Join(dir, "half")}, {Path: "two", From: filepath.Join(dir, "half")}}
+	})
+	w.promoteFiles("dev", map[string]string{
+		"config.txt": "kernel=vmlinuz\ninitramfs initramfs.gz followkernel\n", "vmlinuz": "kernel",
+		"cmdline.txt": strings.Repeat("x", 1900) + "\n", "initramfs.gz": string(archive(t, "etc")),
+	})
+	for name, want := range map[string]string{
+		"cmdline.txt":  "bytes, the kernel takes 2047",
+		"initramfs.gz": "the board's own files have more than 1048576 bytes",
+	} {
+		if err := w.wantTrouble("91cdf03d/" + name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
+	}
+	if got := w.fetch("91cdf03d/vmlinuz"); got != "kernel" {
+		t.Errorf("vmlinuz: %q", got)
+	}
+}
+
 func TestOwnFilesThatAreRefused(t *testing.T) {
 	for _, o := range []serve.OwnFile{{Path: "/etc/x"}, {Path: "a/../b"}, {Path: ""}, {Path: "a", Content: "x", From: "y"}, {Path: "a", Mode: 0o170000}} {
 		cfg := serve.Config{Dir: t.TempDir(), Fleet: &fleet{}, Source: &liar{}, Policy: serve.Policy{Files: []serve.OwnFile{o}}}

@@ -497,6 +497,25 @@ func TestFairTurns(t *testing.T) {
 	s.wantIdle()
 }
 
+// TestForgottenRequest: who has asked once and never again, while others had their turns, has
+// given up, and is not answered.
+func TestForgottenRequest(t *testing.T) {
+	s := newSim(t, Config{Transfers: 1}, 5, map[string][]byte{"vmlinuz": servetest.Pattern(600_000)})
+	s.delay = 20 * time.Millisecond
+	slow := s.pi(1, simFile)
+	slow.start()
+	s.run(time.Second)
+	gone := s.pi(2, simFile)
+	s.e.receive(&address{peer: gone.self}, gone.ask)
+	for !slow.done && s.e.now < time.Minute {
+		s.run(time.Second)
+	}
+	if !slow.done || s.e.now < askedAfter+time.Second || len(s.e.transfers) > 0 || gone.last > 0 {
+		t.Errorf("after %s the slow board is done: %v, and there are %d transfers", s.e.now, slow.done, len(s.e.transfers))
+	}
+	s.wantIdle()
+}
+
 // TestRate holds a network to its rate, evenly for its clients, and leaves others alone.
 func TestRate(t *testing.T) {
 	const rate = 1_000_000
