@@ -154,14 +154,14 @@ func (t *transfer) before(other *transfer) bool {
 	return t.turn.board.large < other.turn.board.large
 }
 
-// late says whether the client of t has given up by the time that it could have its file,
-// on a network that carries what is promised on it, or what it has been carrying. What a
-// few slow clients took lately says nothing about that.
+// late says whether the client of t has given up by the time that it could have its file.
+// Where less is owed than the network carries in a second, what it has been carrying says
+// what a few clients took, perhaps slow ones, and a late one takes little from them.
 func (c *crowd) late(t *transfer, owed int64, now instant) bool {
 	const margin = 1.25 // what a network carries is not even
-	waited, rate := now-t.arrived, max(c.rate, float64(c.promise)/promiseTime.Seconds())
-	if owed == 0 {
+	waited := now - t.arrived
+	if c.rate == 0 || owed <= c.promise/int64(promiseTime/time.Second) {
 		return waited >= fileTimeout
 	}
-	return waited.Seconds()+margin*float64(owed+t.ready.wire)/rate > fileTimeout.Seconds()
+	return waited.Seconds()+margin*float64(owed+t.ready.wire)/c.rate > fileTimeout.Seconds()
 }

@@ -159,7 +159,7 @@ func TestCrowdAfterSlowOnes(t *testing.T) {
 	s := newSim(t, Config{Promise: int64(2 * len(body))}, 1, map[string][]byte{"vmlinuz": body})
 	s.delay = 5 * time.Millisecond // 28 s a file, which leaves no time to wait for one
 	all := crowdOf(s, 12)
-	s.run(5 * time.Minute)
+	s.run(10 * time.Minute)
 	if done := haveIt(all, body); done != len(all) {
 		t.Errorf("%d of %d boards have the file", done, len(all))
 	}
