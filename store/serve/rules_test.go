@@ -89,13 +89,13 @@ func TestRegistry(t *testing.T) {
 	})
 	w.fleet.assign("00000009", serve.Assignment{Target: serve.Target{Env: "canary"}})
 	w.refresh()
-	w.want("e4-5f-01-09-02-f7/start4.elf", "c1")
-	w.want("91cdf03d/config.txt", "c1")
-	f, err := w.open("config.txt")
+	f, err := w.open("start4.elf") // nobody was seen at that address yet
 	if err != nil || f.Board != "91cdf03d" {
 		t.Fatalf("by its address: %+v, %v", f, err)
 	}
 	f.Close()
+	w.want("e4-5f-01-09-02-f7/start4.elf", "c1")
+	w.want("91cdf03d/config.txt", "c1")
 	if n := len(w.front.Trail("91cdf03d")); n != 1 {
 		t.Errorf("%d boots, want one under three names", n)
 	}

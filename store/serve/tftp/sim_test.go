@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -495,6 +496,29 @@ func TestFairTurns(t *testing.T) {
 		t.Errorf("the modest board ended: %v, after %d files of the greedy one", modest.done, ended)
 	}
 	s.wantIdle()
+}
+
+// TestClientsTimeout: a client that asks for a time-out gets a block again after that long, and
+// again after as long.
+func TestClientsTimeout(t *testing.T) {
+	for option, want := range map[string][]int64{"": {0, 1, 1, 2, 2, 2, 2}, "3": {0, 0, 0, 1, 1, 1, 2}} {
+		s := newSim(t, Config{}, 5, map[string][]byte{"vmlinuz": servetest.Pattern(9000)})
+		c := s.client(1, simFile, 1024, 1, "tsize", "0", "blksize", "1024", "timeout", option)
+		delete(s.clients, c.self) // it takes what comes and says nothing
+		s.e.receive(&address{peer: c.self}, c.ask)
+		s.settle()
+		s.e.receive(&address{peer: c.self}, []byte{0, opACK, 0, 0})
+		s.run(time.Millisecond)
+		var got []int64
+		for range want {
+			got = append(got, s.stats.again.Load())
+			s.run(time.Second)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("timeout %q: blocks that were sent again, second by second: %v, want %v", option, got, want)
+		}
+		s.wantIdle()
+	}
 }
 
 // TestForgottenRequest: who has asked once and never again, while others had their turns, has
