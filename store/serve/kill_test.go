@@ -56,7 +56,7 @@ func TestKilledFrontEnd(t *testing.T) {
 func runToDeath(t *testing.T, dir string, at int64) (steps, head int64) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledFrontEnd$")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", killEnv, at), cacheEnv+"="+dir)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", killEnv, at), cacheEnv+"="+dir, "TMPDIR="+t.TempDir()) // who is killed removes nothing
 	out, err := cmd.Output()
 	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); at > 0 && (!ok || status.Signal() != syscall.SIGKILL) || at == 0 && err != nil {
 		t.Fatalf("child ended with %v\n%s", err, out)
