@@ -99,6 +99,7 @@ const romFile = "bootcode.bin"
 func (f *Front) openForROM(ctx context.Context, r Request, addr netip.Addr) (*File, error) {
 	d := f.policy.Load().Decide(Assignment{}, addr)
 	if d.Env == "" {
+		f.nothing.Log(ctx, slog.LevelInfo, "boot ROM gets nothing", "client", addr, "why", d.Why)
 		return nil, notFound(r.Name)
 	}
 	return f.openEnv(ctx, r, target{env: d.Env, path: romFile})

@@ -201,7 +201,9 @@ func TestAddresses(t *testing.T) {
 // at an address that says nothing.
 func TestBootROM(t *testing.T) {
 	at := func(addr string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(addr), 49152) }
+	var log bytes.Buffer
 	w := newWorld(t, func(c *serve.Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, nil))
 		c.Default = "dev"
 		c.Networks = []serve.Network{
 			{Prefix: netip.MustParsePrefix("10.8.0.0/16"), Target: serve.Target{Env: "prod"}},
@@ -236,6 +238,9 @@ func TestBootROM(t *testing.T) {
 		if got != s.want {
 			t.Errorf("%s: %s from %s is of image %s, want %s", s.what, s.name, s.from, got, s.want)
 		}
+	}
+	if !strings.Contains(log.String(), `msg="boot ROM gets nothing" client=10.7.0.1 why="network 10.7.0.0/16"`) {
+		t.Errorf("log:\n%s", log.String())
 	}
 	if boots := w.front.Boards(); len(boots) != 1 || boots[0].Board != "2e2f16b6" {
 		t.Errorf("boards that were seen: %+v", boots)
