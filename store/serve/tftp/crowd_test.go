@@ -152,6 +152,22 @@ func haveIt(all []*crowdBoard, body []byte) (done int) {
 	return done
 }
 
+// TestCrowdOnALesserNetwork promises twice what the network carries: boards that would come
+// too late do not take from others what those are about to have.
+func TestCrowdOnALesserNetwork(t *testing.T) {
+	body := servetest.Pattern(2 << 20)
+	rate := 60 * int64(len(body)) / 48
+	s := newSim(t, Config{Networks: []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Rate: rate}}}, 1, map[string][]byte{"vmlinuz": body})
+	s.e.networks[0].crowd.promise *= 2
+	s.delay = 100 * time.Microsecond
+	all := crowdOf(s, 60)
+	s.run(time.Minute)
+	if done, most := haveIt(all, body), 70*int64(len(body)); done != len(all) || s.bytes > most {
+		t.Errorf("%d of %d boards have the file, for %d bytes, want %d at most", done, len(all), s.bytes, most)
+	}
+	s.wantIdle()
+}
+
 // TestCrowdAfterSlowOnes: what slow clients have taken lately is not all that a network
 // carries, and keeps nobody waiting where it is idle.
 func TestCrowdAfterSlowOnes(t *testing.T) {
