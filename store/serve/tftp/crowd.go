@@ -29,8 +29,10 @@ type crowd struct {
 	due     instant     // when to look at them again
 
 	rate  float64 // bytes of large files a second that were acknowledged lately
+	best  float64 // and that ever were
 	since instant
 	count int64
+	short bool // files were given up on the way: the network does not carry what is promised
 }
 
 func newCrowd(promise, rate int64) crowd {
@@ -61,6 +63,16 @@ func (c *crowd) fits(size, owed int64) bool {
 	return owed == 0 || owed+size <= max(c.promise, int64(c.rate*provenTime.Seconds()))
 }
 
+// atOnce says whether the file of t, which was just found, may be begun. Where boards have
+// given files up it is not begun beside others that it would come too late with.
+func (c *crowd) atOnce(t *transfer, now instant) bool {
+	if t.ready.wire < largeFile {
+		return true
+	}
+	owed := c.look(now)
+	return len(c.waiting) == 0 && c.fits(t.ready.wire, owed) && !(c.short && c.late(t, owed, c.best, now))
+}
+
 // begin takes note that t was begun, where its file is a large one.
 func (c *crowd) begin(t *transfer) {
 	if t.body.size() >= largeFile {
@@ -74,6 +86,7 @@ func (c *crowd) delivered(bytes int64, now instant) {
 	c.count += bytes
 	if d := now - c.since; d >= rateOver {
 		c.rate = max(float64(c.count)/d.Seconds(), c.rate*3/4)
+		c.best = max(c.best, c.rate)
 		c.since, c.count = now, 0
 	}
 }
@@ -133,7 +146,7 @@ func (c *crowd) next(now instant, each int) *transfer {
 	owed := c.look(now)
 	var best *transfer
 	for _, t := range c.waiting {
-		if !c.late(t, owed, now) && t.turn.board.running < each && (best == nil || t.before(best)) {
+		if !c.late(t, owed, c.rate, now) && t.turn.board.running < each && (best == nil || t.before(best)) {
 			best = t
 		}
 	}
@@ -154,14 +167,15 @@ func (t *transfer) before(other *transfer) bool {
 	return t.turn.board.large < other.turn.board.large
 }
 
-// late says whether the client of t has given up by the time that it could have its file.
-// Where less is owed than the network carries in a second, what it has been carrying says
-// what a few clients took, perhaps slow ones, and a late one takes little from them.
-func (c *crowd) late(t *transfer, owed int64, now instant) bool {
+// late says whether the client of t has given up by the time that it could have its file from
+// a network that carries so many bytes a second. Where less is owed than that is taken to
+// carry in a second, the rate says what a few clients took, perhaps slow ones, and a late one
+// takes little from them.
+func (c *crowd) late(t *transfer, owed int64, rate float64, now instant) bool {
 	const margin = 1.25 // what a network carries is not even
 	waited := now - t.arrived
-	if c.rate == 0 || owed <= c.promise/int64(promiseTime/time.Second) {
+	if rate == 0 || owed <= c.promise/int64(promiseTime/time.Second) {
 		return waited >= fileTimeout
 	}
-	return waited.Seconds()+margin*float64(owed+t.ready.wire)/c.rate > fileTimeout.Seconds()
+	return waited.Seconds()+margin*float64(owed+t.ready.wire)/rate > fileTimeout.Seconds()
 }

@@ -152,20 +152,26 @@ func haveIt(all []*crowdBoard, body []byte) (done int) {
 	return done
 }
 
-// TestCrowdOnALesserNetwork promises twice what the network carries: boards that would come
-// too late do not take from others what those are about to have.
+// TestCrowdOnALesserNetwork promises more than the network carries. With twice as much boards
+// that would come too late do not take from others what those are about to have; with ten
+// times as much that is so once boards have given files up.
 func TestCrowdOnALesserNetwork(t *testing.T) {
 	body := servetest.Pattern(2 << 20)
 	rate := 60 * int64(len(body)) / 48
-	s := newSim(t, Config{Networks: []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Rate: rate}}}, 1, map[string][]byte{"vmlinuz": body})
-	s.e.networks[0].crowd.promise *= 2
-	s.delay = 100 * time.Microsecond
-	all := crowdOf(s, 60)
-	s.run(time.Minute)
-	if done, most := haveIt(all, body), 70*int64(len(body)); done != len(all) || s.bytes > most {
-		t.Errorf("%d of %d boards have the file, for %d bytes, want %d at most", done, len(all), s.bytes, most)
+	for _, tt := range []struct {
+		times, most int64 // files that are sent
+		within      time.Duration
+	}{{2, 70, time.Minute}, {10, 200, 3 * time.Minute}} {
+		s := newSim(t, Config{Networks: []Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Rate: rate}}}, 1, map[string][]byte{"vmlinuz": body})
+		s.e.networks[0].crowd.promise *= tt.times
+		s.delay = 100 * time.Microsecond
+		all := crowdOf(s, 60)
+		s.run(tt.within)
+		if done, most := haveIt(all, body), tt.most*int64(len(body)); done != len(all) || s.bytes > most {
+			t.Errorf("%d times: %d of %d boards have the file, for %d bytes, want %d at most", tt.times, done, len(all), s.bytes, most)
+		}
+		s.wantIdle()
 	}
-	s.wantIdle()
 }
 
 // TestCrowdAfterSlowOnes: what slow clients have taken lately is not all that a network

@@ -295,11 +295,11 @@ func (e *engine) opened(r opened) {
 // found goes on with a file that is there.
 func (e *engine) found(t *transfer, r opened) {
 	c := &t.network.crowd
-	if r.wire < largeFile || len(c.waiting) == 0 && c.fits(r.wire, c.look(e.now)) {
-		e.offer(t, r)
+	t.ready = r
+	if c.atOnce(t, e.now) {
+		e.offer(t)
 		return
 	}
-	t.ready = r
 	if !e.hasRoom(c) {
 		e.tooMany(t)
 		return
@@ -345,9 +345,7 @@ func (e *engine) thin() {
 			}
 			c.leave(t)
 			e.turns.resume(t)
-			r := t.ready
-			t.ready = opened{}
-			e.offer(t, r)
+			e.offer(t)
 		}
 	}
 }
@@ -360,7 +358,9 @@ func (e *engine) hold(t *transfer) {
 }
 
 // offer answers the request of t with what it is about to get.
-func (e *engine) offer(t *transfer, r opened) {
+func (e *engine) offer(t *transfer) {
+	r := t.ready
+	t.ready = opened{}
 	block := max(min(e.cfg.BlockSize, r.mtu-overhead(t.from.peer)), defaultBlock)
 	agreed := agree(t.req.options, r.wire, block, e.cfg.Window)
 	p := pace{first: e.cfg.Timeout, floor: e.cfg.Floor, top: topTimeout}
@@ -554,6 +554,7 @@ func (e *engine) finishWith(t *transfer, result serve.Result) {
 	}
 	if t.large && result == serve.Aborted && e.now-t.arrived >= fileTimeout {
 		c := &t.network.crowd
+		c.short = true
 		e.flood.Log(context.Background(), slog.LevelWarn, "large file was given up on the way: where many are, the network carries less than is promised on it",
 			"protocol", "tftp", "client", t.from.addrPort(), "name", t.file.Name, "bytes", t.taken(), "of", t.body.size(), "carried_per_second", int64(c.rate), "promise", c.promise)
 	}
