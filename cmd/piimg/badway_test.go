@@ -73,8 +73,10 @@ type parcel struct {
 const badWayAddr = "127.0.68.1"
 
 const (
-	lineFor   = 5 * time.Second // a line lasts so long on which nothing is sent: clients ask again after 2 s
-	lingerFor = time.Second     // and so long when it is over
+	// lineFor is how long a line lasts on which nothing is sent. Clients ask again after 2 s, and
+	// that may get lost several times in a row.
+	lineFor   = 20 * time.Second
+	lingerFor = time.Second // and so long when it is over
 )
 
 // newBadWay makes a bad way to server, in a namespace that has no other, until the test ends.
