@@ -61,7 +61,7 @@ bench: bench-initramfs ## how long builds without changes, --help, and edits of 
 bench-initramfs: ## edit two real root file systems (100 MB to fetch), as piimg and as cpio with gzip, pigz, zstd do
 	go test -tags bench -run '^$$' -bench Initramfs -benchtime 3x -timeout 90m ./cmd/piimg
 
-bench-tftp: .build/rivals ## serve the same files as piimg, dnsmasq, tftpd-hpa and atftpd (as root), in one run, with ratios
+bench-tftp: .build/rivals ## serve the same files as piimg, dnsmasq, tftpd-hpa and atftpd (as root), in one run, with ratios; THREADS=2 lets the clients have two threads
 	RIVALS=$(abspath .build/rivals) go test -tags bench -run '^$$' -bench TFTP -benchtime 3x -timeout 60m ./cmd/piimg
 
 bench-loss: ## fetch through 1 % of loss and 1 ms of delay from piimg and dnsmasq (as root), in one run, with the ratio

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -102,7 +103,7 @@ func (w tftpWork) on(b *testing.B, s *served, content []byte) tftpRun {
 		window = 1 // they do not acknowledge the option
 	}
 	ticks := 0
-	l := load{server: s.addr, name: "env/bench/" + w.file, want: content, clients: w.clients, rounds: w.rounds, blksize: w.blksize, window: window, limit: 30 * time.Second,
+	l := load{server: s.addr, name: "env/bench/" + w.file, want: content, clients: w.clients, rounds: w.rounds, blksize: w.blksize, window: window, limit: 30 * time.Second, threads: clientThreads(b),
 		tick: func() {
 			if ticks++; ticks%5 == 1 {
 				r.private = max(r.private, s.private())
@@ -119,6 +120,17 @@ func (w tftpWork) on(b *testing.B, s *served, content []byte) tftpRun {
 		b.Logf("%s, %s: %d of %d failed: %v", s.name, w, r.failed, w.clients*w.rounds, r.why)
 	}
 	return r
+}
+
+// clientThreads is how many threads share the clients: $THREADS, or one, which leaves the
+// other processors to the server.
+func clientThreads(b *testing.B) int {
+	b.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("THREADS"), "1"))
+	if err != nil || n < 1 {
+		b.Fatalf("THREADS=%s: want a number of threads", os.Getenv("THREADS"))
+	}
+	return n
 }
 
 // middle is the run with the median of what by measures.

@@ -4,16 +4,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// load is many TFTP clients on one goroutine, which compare every byte that comes.
+// load is many TFTP clients on some goroutines, which compare every byte that comes.
 type load struct {
 	server  netip.AddrPort
 	name    string
@@ -24,6 +27,7 @@ type load struct {
 	window  int
 	limit   time.Duration // for one file
 	tick    func()        // called some times a second
+	threads int           // that share the clients; 0 is one
 }
 
 // loaded is what a load has seen.
@@ -52,7 +56,41 @@ type loadClient struct {
 // loadAsks is how long a client waits for an answer before it asks again, as a Pi does.
 const loadAsks = 2 * time.Second
 
+// run is done when every client is.
 func (l load) run() (loaded, error) {
+	if l.threads <= 1 || l.clients <= 1 {
+		return l.share()
+	}
+	all, errs := make([]loaded, min(l.threads, l.clients)), make([]error, min(l.threads, l.clients))
+	var wg sync.WaitGroup
+	for n := range all {
+		part := l
+		part.clients = l.clients*(n+1)/len(all) - l.clients*n/len(all)
+		if n > 0 {
+			part.tick = nil
+		}
+		wg.Go(func() { all[n], errs[n] = part.share() })
+	}
+	wg.Wait()
+	return sum(all), errors.Join(errs...)
+}
+
+// sum is what several have seen at the same time.
+func sum(all []loaded) loaded {
+	var r loaded
+	for _, one := range all {
+		r.wall = max(r.wall, one.wall)
+		r.bytes += one.bytes
+		r.repeated += one.repeated
+		r.asked += one.asked
+		r.failed += one.failed
+		r.why = cmp.Or(r.why, one.why)
+	}
+	return r
+}
+
+// share is the clients of one thread.
+func (l load) share() (loaded, error) {
 	var r loaded
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
